@@ -1,0 +1,228 @@
+"""StageNode: one stage of training (or one evaluation) as an object."""
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
+
+from llmzero.api.base import API_VERSION, Condition, Model, ObjectMeta, Time
+from llmzero.api.curve import Curve, Pathology
+from llmzero.api.proposals import Expansion
+from llmzero.api.spec import SettingsMap
+
+
+class Purpose(StrEnum):
+    """Why the object exists. Promote and HeldOut only evaluate."""
+
+    TRAIN = "Train"
+    PROMOTE = "Promote"
+    HELD_OUT = "HeldOut"
+
+
+class Phase(StrEnum):
+    """Where a StageNode stands. The last three are final."""
+
+    PENDING = "Pending"
+    QUEUED = "Queued"
+    RUNNING = "Running"
+    STOPPING = "Stopping"
+    SUCCEEDED = "Succeeded"
+    STOPPED = "Stopped"
+    FAILED = "Failed"
+
+    @property
+    def final(self) -> bool:
+        return self in (Phase.SUCCEEDED, Phase.STOPPED, Phase.FAILED)
+
+
+class Outcome(StrEnum):
+    """How an attempt or a stage ended."""
+
+    SUCCEEDED = "Succeeded"
+    EARLY_STOPPED = "EarlyStopped"
+    OUT_OF_MEMORY = "OutOfMemory"
+    DIVERGED = "Diverged"
+    FAILED = "Failed"
+    INTERRUPTED = "Interrupted"
+
+
+class CheckpointRef(Model):
+    """A checkpoint of some stage of the same search."""
+
+    node: str = Field(max_length=63, description="Name of the StageNode that wrote it.")
+    step: int = Field(ge=0, description="Optimizer step within that stage.")
+
+
+class SearchRef(Model):
+    name: str = Field(max_length=63)
+    uid: str = Field(max_length=64)
+
+
+class Change(Model):
+    """One parameter that differs from the parent stage."""
+
+    name: str = Field(max_length=63)
+    old: bool | int | float | str | None = Field(None, description="Value in the parent stage.")
+    new: bool | int | float | str = Field(description="Value in this stage.")
+
+
+class Provenance(Model):
+    """Who proposed a stage and why."""
+
+    proposer: str = Field(
+        max_length=63,
+        description="initial, continue, rules, agent, explore, random, grid, replica, finish, "
+        "promote or held-out.",
+    )
+    rationale: str = Field("", max_length=2048, description="Why, in words.")
+    expected: dict[str, float] = Field(
+        default_factory=dict,
+        max_length=16,
+        description="Metric name to the change that was expected of it.",
+    )
+    proposal: int | None = Field(
+        None, ge=0, description="Index of the proposal in the parent's expansion."
+    )
+
+
+class StageSpec(Model):
+    """Immutable: everything that decides what the stage computes."""
+
+    search: SearchRef
+    purpose: Purpose = Purpose.TRAIN
+    path: str = Field(
+        pattern=r"^[0-9]+(-[0-9]+)*$|^base$",
+        max_length=255,
+        description="Child numbers from the root: 0-2-1 is child 1 of child 2 of child 0.",
+    )
+    parent: str | None = Field(
+        None, max_length=63, description="StageNode above; empty for a child of the base model."
+    )
+    start: CheckpointRef | None = Field(
+        None, description="Checkpoint to start from (or to evaluate); empty for the base model."
+    )
+    steps: int = Field(ge=0, description="Optimizer steps; 0 for an evaluation.")
+    parameters: SettingsMap = Field(
+        default_factory=dict, max_length=32, description="Values of the searched parameters."
+    )
+    changes: list[Change] = Field(
+        default_factory=list, max_length=32, description="What differs from the parent stage."
+    )
+    carry_optimizer: bool = Field(
+        False, description="Start from the parent's Adam moments, not from zero."
+    )
+    carry_reference: bool = Field(
+        False,
+        description="Keep the parent's KL reference; otherwise the parent itself is the reference.",
+    )
+    micro_batch_halvings: int = Field(
+        0, ge=0, le=16, description="Rungs of the out-of-memory ladder taken over from the parent."
+    )
+    data_offset: int = Field(0, ge=0, description="Prompts consumed along the path so far.")
+    rollout_seed: int = Field(0, ge=0, description="Seed of the sampling of completions.")
+    provenance: Provenance
+    segment: Literal["screen", "tree", "finish", "promote"] = Field(
+        "tree", description="Part of the budget that pays for it."
+    )
+
+
+class Cost(Model):
+    """What was used, over all attempts."""
+
+    stages: float = Field(0, ge=0, description="Full stages' worth of steps, charged.")
+    device_seconds: float = Field(0, ge=0, description="Seconds a device was held.")
+    train_tokens: int = Field(0, ge=0, description="Tokens generated for training.")
+    eval_tokens: int = Field(0, ge=0, description="Tokens generated for evaluation.")
+
+
+class StopDecision(Model):
+    """Written before the stage is told to stop."""
+
+    reason: Literal["CurveBelowBest", "UserRequest", "SearchEnded", "Suspended", "Silent"]
+    message: str = Field("", max_length=1024)
+    at: Time
+
+
+class Audit(Model):
+    """A stage that would have been stopped but runs on, so that false kills can be counted."""
+
+    message: str = Field("", max_length=1024)
+    at: Time
+    step: int = Field(ge=0, description="Step at which it would have been stopped.")
+
+
+class Attempt(Model):
+    """One try at the stage: a Job on a cluster, a process on one machine."""
+
+    number: int = Field(ge=1)
+    started_at: Time | None = None
+    finished_at: Time | None = None
+    outcome: Outcome | None = None
+    reason: str = Field("", max_length=128)
+    message: str = Field("", max_length=1024)
+    counted: bool = Field(True, description="Whether it counts towards budget.attempts.")
+
+
+class Result(Model):
+    """The objective at the stage's last checkpoint."""
+
+    value: float
+    standard_error: float = Field(ge=0)
+    questions: int = Field(ge=1)
+    step: int = Field(ge=0)
+    split: Literal["search", "promote", "heldOut"] = "search"
+
+
+class StageStatus(Model):
+    """Everything that is known of a stage; what is larger lies in the stage's directory."""
+
+    observed_generation: int | None = None
+    phase: Phase = Phase.PENDING
+    outcome: Outcome | None = None
+    reason: str = Field("", max_length=128, description="One CamelCase word for the outcome.")
+    message: str = Field("", max_length=2048, description="The outcome in plain words.")
+    sequence: int | None = Field(
+        None, ge=0, description="Place in the search's order of completions."
+    )
+    step: int = Field(0, ge=0, description="Last optimizer step reported.")
+    attempts: list[Attempt] = Field(
+        default_factory=list, max_length=8, description="The latest attempts."
+    )
+    attempt_count: int = Field(0, ge=0)
+    last_seq: int = Field(0, ge=0, description="Last record of the newest attempt taken in.")
+    last_heard_at: Time | None = None
+    started_at: Time | None = None
+    finished_at: Time | None = None
+    result: Result | None = None
+    features: dict[str, float] = Field(
+        default_factory=dict, max_length=64, description="Numbers read from the curve."
+    )
+    pathologies: list[Pathology] = Field(default_factory=list, max_length=16)
+    curve: Curve = Field(default_factory=Curve)
+    checkpoints: list[int] = Field(
+        default_factory=list, max_length=64, description="Steps of whole checkpoints that are kept."
+    )
+    cost: Cost = Field(default_factory=Cost)
+    micro_batch_halvings: int = Field(
+        0, ge=0, description="Rungs of the out-of-memory ladder that the stage ended on."
+    )
+    stop: StopDecision | None = None
+    audit: Audit | None = None
+    expansion: Expansion | None = Field(
+        None, description="The stored answer that children of this stage are created from."
+    )
+    conditions: list[Condition] = Field(default_factory=list, max_length=16)
+
+
+class StageNode(Model):
+    """One stage of a TrainingSearch."""
+
+    api_version: Literal["llmzero.dev/v1alpha1"] = API_VERSION
+    kind: Literal["StageNode"] = "StageNode"
+    metadata: ObjectMeta
+    spec: StageSpec
+    status: StageStatus = Field(default_factory=StageStatus)
+
+    @property
+    def name(self) -> str:
+        return self.metadata.name
