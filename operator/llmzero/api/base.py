@@ -1,14 +1,14 @@
 """What every object of ``llmzero.dev/v1alpha1`` shares: metadata, conditions, the model base."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
 
 GROUP = "llmzero.dev"
 VERSION = "v1alpha1"
-API_VERSION = f"{GROUP}/{VERSION}"
+API_VERSION: Final = "llmzero.dev/v1alpha1"
 
 
 class Model(BaseModel):
@@ -22,7 +22,7 @@ class Model(BaseModel):
         ser_json_inf_nan="null",
     )
 
-    def with_(self, **changes: Any) -> "Any":
+    def with_(self, **changes: Any) -> Self:
         """A copy with some fields replaced, by their Python names; not validated again."""
         return self.model_copy(update=changes)
 

@@ -67,7 +67,9 @@ class ProposalRequest(Model):
     fixed: dict[str, Scalar] = Field(default_factory=dict)
     stage_steps: int = Field(ge=1)
     path: list[StageView] = Field(
-        min_length=1, max_length=64, description="From the root to the stage to expand, which is last."
+        min_length=1,
+        max_length=64,
+        description="From the root to the stage to expand, which is last.",
     )
     curve: Curve = Field(default_factory=Curve, description="Curve of the stage to expand.")
     children: list[StageView] = Field(

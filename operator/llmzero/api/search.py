@@ -62,9 +62,9 @@ class Reading(Model):
 
 class SearchStatus(Model):
     observed_generation: int | None = None
-    phase: Literal["Pending", "Running", "Promoting", "Confirming", "Suspended", "Complete", "Failed"] = (
-        "Pending"
-    )
+    phase: Literal[
+        "Pending", "Running", "Promoting", "Confirming", "Suspended", "Complete", "Failed"
+    ] = "Pending"
     message: str = Field("", max_length=2048, description="Where the search stands, in words.")
     started_at: Time | None = None
     finished_at: Time | None = None
