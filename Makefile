@@ -1,0 +1,69 @@
+# Every target sets up what it needs; `make` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PY := .venv/bin/python
+export HF_HUB_OFFLINE ?= 1
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: help setup demo test lint unit integration e2e crds crds-check lock clean \
+        cluster cluster-down bench-stage bench-trainer bench-plan bench-operator bench-scale bench-agent
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+setup: ## .venv with everything (torch and its CUDA libraries: about 6 GB)
+	@.ci/setup
+
+demo: setup ## the main job: search training trajectories with real GRPO, on this machine
+	.venv/bin/llmzero run examples/quickstart.yaml --dir runs/quickstart
+
+test: setup lint unit integration e2e ## all tests
+
+lint: setup ## ruff, mypy, layers, generated files
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy operator/llmzero
+	.venv/bin/lint-imports --no-logo
+
+unit: setup ## tests of pure code and of one process
+	$(PY) -m pytest tests/unit -n 2
+
+integration: setup ## tests with the real trainer and the real API server
+	$(PY) -m pytest tests/integration
+
+e2e: setup ## tests with a real kubelet and the real trainer in pods
+	$(PY) -m pytest tests/e2e
+
+crds: setup ## crds/ from the pydantic models
+	$(PY) -m llmzero.api.crds crds
+
+cluster: setup ## a real one-node Kubernetes on this machine
+	$(PY) -m tests.cluster up
+
+cluster-down: setup ## stop it and leave nothing behind
+	$(PY) -m tests.cluster down
+
+bench-stage: setup ## stage overhead of the local runner against a fresh process
+	$(PY) tests/bench/bench_stage.py
+
+bench-trainer: setup ## step time against the same GRPOConfig in bare TRL
+	$(PY) tests/bench/bench_trainer.py
+
+bench-plan: setup ## plan() over 100, 1,000 and 10,000 nodes
+	$(PY) tests/bench/bench_plan.py
+
+bench-operator: setup ## stage finished to child Job created
+	$(PY) tests/bench/bench_operator.py
+
+bench-scale: setup ## operator restart, memory and API requests at 10,000 stages
+	$(PY) tests/bench/bench_scale.py
+
+bench-agent: setup ## diagnosis and proposals on generated and real stage histories
+	$(PY) tests/bench/bench_agent.py
+
+lock: setup ## constraints.txt anew from pyproject.toml
+	.ci/lock
+
+clean: ## what the tools left, not the virtual environment
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
