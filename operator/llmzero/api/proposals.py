@@ -33,6 +33,12 @@ class StageView(Model):
     pathologies: list[Pathology] = Field(default_factory=list)
     scores: list[Score] = Field(default_factory=list, max_length=64)
     checkpoints: list[int] = Field(default_factory=list, max_length=64)
+    start_step: int | None = Field(
+        None, ge=0, description="Step of the parent's checkpoint that it started from."
+    )
+    curve: Curve | None = Field(
+        None, description="For plots: of stages on the path and of the first of the best."
+    )
 
 
 class Infeasible(Model):
@@ -176,4 +182,7 @@ class VerdictAnswer(Model):
     verdict: Literal["continue", "stop"]
     reason: str = Field(max_length=1024)
     answered_by: Literal["rules", "agent", "repaired"] = "rules"
+    provider: str = Field("", max_length=128)
+    template: str = Field("", max_length=128, description="Version of the prompt template.")
     usage: Usage = Field(default_factory=Usage)
+    note: str = Field("", max_length=512, description="Why arithmetic decided, where it did.")
