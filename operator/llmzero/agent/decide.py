@@ -1,0 +1,215 @@
+"""One decision: the model within its deadline, or the rules and a note that says why."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+from pydantic_ai.usage import RunUsage
+
+from llmzero.agent.llm import ENDPOINT_FAILURES, Judged, Llm, LlmAnswer, LlmFailed
+from llmzero.agent.metrics import Metrics
+from llmzero.agent.prices import Price, dollars
+from llmzero.agent.prompts import Prompt, PromptTooLong, proposal_prompt, verdict_prompt
+from llmzero.agent.settings import AgentSettings
+from llmzero.agent.shapes import ProposalDraft, VerdictDraft
+from llmzero.api.proposals import (
+    Answered,
+    ProposalAnswer,
+    ProposalRequest,
+    Usage,
+    VerdictAnswer,
+    VerdictRequest,
+)
+from llmzero.client.breaker import Breaker
+from llmzero.client.judge import clean, problems, settled
+from llmzero.client.proposer import by_arithmetic, by_rules
+from llmzero.plots import proposal_picture, verdict_picture
+
+RESERVE = 1.0
+"""Seconds of a deadline kept for the rules and the way back (a tenth where that is less)."""
+
+Draft = TypeVar("Draft", bound=BaseModel)
+Result = TypeVar("Result")
+QuestionT = TypeVar("QuestionT", ProposalRequest, VerdictRequest)
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What both kinds of decision share."""
+
+    prompt: Callable[[], Prompt]
+    picture: Callable[[], bytes | None]
+
+
+class Decider:
+    """Answers questions with the model, and with the rules where it fails. Never raises."""
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        llm: Llm | None,
+        prices: dict[str, Price],
+        metrics: Metrics,
+        breaker: Breaker | None = None,
+    ) -> None:
+        self.settings = settings
+        self.llm = llm
+        self.breaker = breaker or Breaker()
+        self._prices = prices
+        self._metrics = metrics
+        self._slots = asyncio.Semaphore(settings.concurrency)
+        self._plotter = ThreadPoolExecutor(1, "plots")  # matplotlib is not for several threads
+
+    async def propose(self, request: ProposalRequest, seconds: float) -> Answered:
+        """Diagnosis, branch point and proposals within ``seconds``."""
+        started, tokens = time.monotonic(), RunUsage()
+        question = _Question(
+            lambda: proposal_prompt(request, self.settings.max_input_tokens, self._vision),
+            lambda: _drawn(proposal_picture, request),
+        )
+
+        def judge(draft: ProposalDraft) -> Judged[ProposalAnswer]:
+            try:
+                answer = settled(request, draft.to_answer())
+            except ValueError as error:
+                return Judged(None, [clean(str(error), 300)])
+            return Judged(answer, problems(request, answer))
+
+        asked = await self._ask(ProposalDraft, question, judge, tokens, seconds)
+        usage = self._usage(tokens, started)
+        if isinstance(asked, str):
+            answered = by_rules(request, asked).with_(usage=usage)
+        else:
+            prompt, answer = asked
+            answered = Answered(
+                request_id=request.request_id,
+                answered_by="repaired" if answer.repaired else "agent",
+                provider=self.provider,
+                template=prompt.version,
+                answer=answer.result,
+                usage=usage,
+                note=self._priceless(tokens),
+            )
+        self._metrics.answered("proposal", answered.answered_by, usage)
+        return answered
+
+    async def review(self, request: VerdictRequest, seconds: float) -> VerdictAnswer:
+        """Whether a doomed stage may go on, within ``seconds``."""
+        started, tokens = time.monotonic(), RunUsage()
+        question = _Question(
+            lambda: verdict_prompt(request, self.settings.max_input_tokens, self._vision),
+            lambda: _drawn(verdict_picture, request),
+        )
+
+        def judge(draft: VerdictDraft) -> Judged[VerdictDraft]:
+            return Judged(draft, [] if draft.reason.strip() else ["reason: found nothing"])
+
+        asked = await self._ask(VerdictDraft, question, judge, tokens, seconds)
+        usage = self._usage(tokens, started)
+        if isinstance(asked, str):
+            verdict = by_arithmetic(request, asked).with_(usage=usage)
+        else:
+            prompt, answer = asked
+            verdict = VerdictAnswer(
+                request_id=request.request_id,
+                verdict=answer.result.verdict,
+                reason=clean(answer.result.reason, 1024),
+                answered_by="repaired" if answer.repaired else "agent",
+                provider=self.provider,
+                template=prompt.version,
+                usage=usage,
+                note=self._priceless(tokens),
+            )
+        self._metrics.answered("verdict", verdict.answered_by, usage)
+        return verdict
+
+    @property
+    def provider(self) -> str:
+        """``rules``, or provider and model."""
+        settings = self.settings
+        if self.llm is None:
+            return "rules"
+        return clean(f"{settings.provider}:{settings.model}", 128)
+
+    async def aclose(self) -> None:
+        self._plotter.shutdown(wait=False, cancel_futures=True)
+        if self.llm is not None:
+            await self.llm.aclose()
+
+    @property
+    def _vision(self) -> bool:
+        return self.settings.vision
+
+    async def _ask(
+        self,
+        shape: type[Draft],
+        question: _Question,
+        judge: Callable[[Draft], Judged[Result]],
+        tokens: RunUsage,
+        seconds: float,
+    ) -> tuple[Prompt, LlmAnswer[Result]] | str:
+        """The model's answer, or why there is none (empty where rules were asked for)."""
+        if self.llm is None:
+            return ""
+        seconds -= min(RESERVE, seconds / 10)
+        if not self.breaker.allow(seconds):
+            self._metrics.failed("resting")
+            wait = self.breaker.wait
+            return f"the model's endpoint keeps failing and is left alone for {wait:.0f} s more"
+        begun = False
+        try:
+            async with asyncio.timeout(seconds), self._slots:
+                begun = True
+                prompt = await self._in_thread(question.prompt)
+                picture = await self._in_thread(question.picture) if self._vision else None
+                answer = await self.llm.ask(shape, prompt, picture, judge, tokens)
+        except TimeoutError:
+            kind = "deadline" if begun else "queue"
+            words = f"no {'valid answer' if begun else 'free slot'} within {seconds:.3g} s"
+        except PromptTooLong as error:
+            kind, words = "too-long", f"the question does not fit: {error}"
+        except LlmFailed as error:
+            kind, words = error.kind, str(error)
+        else:
+            self.breaker.success()
+            return prompt, answer
+        if kind == "deadline" or kind in ENDPOINT_FAILURES:
+            self.breaker.failure()
+        elif kind != "queue":
+            self.breaker.success()
+        self._metrics.failed(kind)
+        return f"{self.provider}: {words}"
+
+    async def _in_thread(self, work: Callable[[], Any]) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._plotter, work)
+
+    def _usage(self, tokens: RunUsage, started: float) -> Usage:
+        return Usage(
+            input_tokens=tokens.input_tokens,
+            output_tokens=tokens.output_tokens,
+            dollars=self._dollars(tokens) or 0.0,
+            seconds=time.monotonic() - started,
+        )
+
+    def _dollars(self, tokens: RunUsage) -> float | None:
+        return dollars(tokens, self.settings.model, self.settings.base_url, self._prices)
+
+    def _priceless(self, tokens: RunUsage) -> str:
+        if self._dollars(tokens) is not None:
+            return ""
+        return f"no price is known for {clean(self.settings.model, 128)}: counted as 0 dollars"
+
+
+def _drawn(draw: Callable[[QuestionT], bytes], request: QuestionT) -> bytes | None:
+    """The plot, or None: a curve that cannot be drawn is no reason to answer nothing."""
+    try:
+        return draw(request)
+    except (ValueError, ArithmeticError, MemoryError) as error:
+        LOG.warning("no plot: %s", type(error).__name__)
+        return None

@@ -1,0 +1,279 @@
+"""Asking a language model for a typed answer: mode, repair round, and what went wrong in words."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+import httpx2
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_ai import Agent, BinaryContent, ModelRetry, NativeOutput, PromptedOutput, ToolOutput
+from pydantic_ai import exceptions as errors
+from pydantic_ai import models as ai_models
+from pydantic_ai.models.anthropic import AnthropicModel
+from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai.profiles import ModelProfile
+from pydantic_ai.profiles.openai import OpenAIModelProfile
+from pydantic_ai.providers.anthropic import AnthropicProvider
+from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
+from pydantic_ai.settings import ModelSettings
+from pydantic_ai.tools import RunContext
+from pydantic_ai.usage import RunUsage, UsageLimits
+
+from llmzero.agent.prompts import Prompt
+from llmzero.agent.settings import MODES, AgentSettings, OutputMode
+from llmzero.agent.transport import (
+    PLACEHOLDER_KEY,
+    AnswerTooLarge,
+    GuardedTransport,
+    KeyUnreadable,
+    tls_context,
+)
+from llmzero.client.judge import clean
+
+LOG = logging.getLogger(__name__)
+Draft = TypeVar("Draft", bound=BaseModel)
+Result = TypeVar("Result")
+
+Failure = Literal[
+    "invalid", "refused", "truncated", "rate-limited", "unauthorized", "unreachable", "rejected",
+    "server-error", "too-large", "broken",
+]  # fmt: skip
+ENDPOINT_FAILURES = frozenset(
+    ("rate-limited", "unauthorized", "unreachable", "server-error", "too-large", "broken")
+)
+"""Failures that speak against the endpoint, not against one answer: they trip the breaker."""
+
+
+class LlmFailed(Exception):
+    """No valid answer. ``kind`` is for programs; the message quotes nothing that was received."""
+
+    def __init__(self, kind: Failure, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(frozen=True, slots=True)
+class Judged(Generic[Result]):
+    """What a draft means, and every problem with it (none: accepted)."""
+
+    result: Result | None
+    problems: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class LlmAnswer(Generic[Result]):
+    result: Result
+    repaired: bool
+
+
+class _Probe(BaseModel):
+    """A form."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    word: Literal["ready"]
+    number: int = Field(description="Any whole number")
+
+
+class Llm:
+    """One model behind one endpoint. Belongs to the event loop that first uses it."""
+
+    def __init__(
+        self, settings: AgentSettings, transport: httpx2.AsyncBaseTransport | None = None
+    ) -> None:
+        self._settings = settings
+        anthropic = settings.provider == "anthropic"
+        guarded = GuardedTransport(
+            transport or httpx2.AsyncHTTPTransport(verify=tls_context(settings.ca_file)),
+            key_file=settings.key_file,
+            key_header="X-Api-Key" if anthropic else "Authorization",
+            key_prefix="" if anthropic else "Bearer ",
+        )
+        self._http = httpx2.AsyncClient(
+            transport=guarded,
+            timeout=httpx2.Timeout(settings.timeout_seconds, connect=5.0),
+            trust_env=False,
+        )
+        self._finding = asyncio.Lock()
+        self.mode: OutputMode | None = None
+        if settings.output_mode != "auto":
+            self.mode = settings.output_mode
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def find_mode(self) -> None:
+        """Find the strictest way to typed output that the endpoint supports; sets ``mode``.
+
+        The form contradicts the prompt, so that only a decoder that is held to the schema fills
+        it in. Raises :class:`LlmFailed` where the endpoint does not answer at all.
+        """
+        async with self._finding:
+            if self.mode is None:
+                self.mode = await self._strictest_mode()
+
+    async def _strictest_mode(self) -> OutputMode:
+        for mode in MODES:
+            asked = "Fill in the form." if mode in ("json-object", "text") else "Say only: hello."
+            prompt = Prompt("You are being tested.", asked, "", ())
+            try:
+                await self._run(mode, _Probe, prompt, None, _accepted, RunUsage(), repairs=0)
+            except LlmFailed as error:
+                if error.kind in ("unreachable", "unauthorized", "rate-limited", "too-large"):
+                    raise
+                LOG.info("output mode %s: %s", mode, error.kind)
+            else:
+                return mode
+        LOG.warning("no output mode passed the probe; text is used and validated")
+        return "text"
+
+    async def ask(
+        self,
+        shape: type[Draft],
+        prompt: Prompt,
+        picture: bytes | None,
+        judge: Callable[[Draft], Judged[Result]],
+        usage: RunUsage,
+    ) -> LlmAnswer[Result]:
+        """One answer that ``judge`` accepts, after at most one repair that quotes its problems.
+
+        ``usage`` counts the tokens, also of failures. Raises :class:`LlmFailed`.
+        """
+        await self.find_mode()
+        assert self.mode is not None
+        return await self._run(self.mode, shape, prompt, picture, judge, usage, repairs=1)
+
+    async def _run(
+        self,
+        mode: OutputMode,
+        shape: type[Draft],
+        prompt: Prompt,
+        picture: bytes | None,
+        judge: Callable[[Draft], Judged[Result]],
+        usage: RunUsage,
+        *,
+        repairs: int,
+    ) -> LlmAnswer[Result]:
+        judged: list[Judged[Result]] = []
+        agent: Agent[None, Any] = Agent(
+            self._model(mode),
+            output_type=_output(mode, shape),
+            instructions=prompt.system,
+            retries=repairs,
+            model_settings=self._model_settings(),
+        )
+
+        @agent.output_validator
+        def check(context: RunContext[None], draft: Any) -> Any:
+            verdict = judge(draft)
+            judged.append(verdict)
+            if verdict.problems:
+                raise ModelRetry(repair_request(verdict.problems))
+            return draft
+
+        question: list[Any] = [prompt.user]
+        if picture is not None and self._settings.vision:
+            question.append(BinaryContent(data=picture, media_type="image/png"))
+        try:
+            await agent.run(
+                question, usage=usage, usage_limits=UsageLimits(request_limit=1 + repairs)
+            )
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            raise _failed(error, judged[-1].problems if judged else []) from None
+        result = judged[-1].result
+        assert result is not None
+        return LlmAnswer(result, repaired=usage.requests > 1)
+
+    def _model(self, mode: OutputMode) -> ai_models.Model[Any]:
+        settings = self._settings
+        if settings.provider == "anthropic":
+            profile = ModelProfile(supports_json_schema_output=mode == "json-schema")
+            return AnthropicModel(
+                settings.model,
+                provider=AnthropicProvider(
+                    api_key=PLACEHOLDER_KEY, base_url=settings.base_url, http_client=self._http
+                ),
+                profile=lambda _: profile,
+            )
+        profile = OpenAIModelProfile(
+            supports_json_schema_output=mode == "json-schema",
+            supports_json_object_output=mode == "json-object",
+            openai_chat_supports_max_completion_tokens=False,
+        )
+        return OpenAIChatModel(
+            settings.model,
+            provider=OpenAICompatibleProvider(
+                "endpoint",
+                base_url=settings.base_url or "https://api.openai.com/v1",
+                api_key=PLACEHOLDER_KEY,
+                http_client=self._http,
+            ),
+            profile=profile,
+        )
+
+    def _model_settings(self) -> ModelSettings:
+        settings = ModelSettings(
+            max_tokens=self._settings.max_output_tokens, max_retries=self._settings.retries
+        )
+        if self._settings.temperature is not None:
+            settings["temperature"] = self._settings.temperature
+        return settings
+
+
+def repair_request(problems: list[str]) -> str:
+    """The text of the repair round: every problem, at most twenty."""
+    lines = "\n".join(f"- {p}" for p in problems[:20])
+    return f"The answer breaks these rules:\n{lines}\nGive the whole answer again, corrected."
+
+
+def _accepted(draft: _Probe) -> Judged[_Probe]:
+    return Judged(draft, [])
+
+
+def _output(mode: OutputMode, shape: type[BaseModel]) -> Any:
+    if mode == "json-schema":
+        return NativeOutput(shape, strict=True)
+    if mode == "tool":
+        return ToolOutput(shape, name="answer")
+    return PromptedOutput(shape)
+
+
+def _failed(error: Exception, problems: list[str]) -> LlmFailed:
+    """What happened, in our own words: providers quote keys and prompts in theirs."""
+    for cause in _causes(error):
+        if isinstance(cause, KeyUnreadable):
+            return LlmFailed("unauthorized", str(cause))
+        if isinstance(cause, AnswerTooLarge):
+            return LlmFailed("too-large", str(cause))
+    status = f" (HTTP {error.status_code})" if isinstance(error, errors.ModelHTTPError) else ""
+    match error:
+        case errors.ContentFilterError():
+            return LlmFailed("refused", "the model refused to answer")
+        case errors.OutputTokenLimitExceeded():
+            return LlmFailed("truncated", "the answer was cut off at the output token limit")
+        case errors.UnexpectedModelBehavior() | errors.UsageLimitExceeded():
+            first = f": {clean(problems[0], 300)}" if problems else ""
+            return LlmFailed("invalid", f"no valid answer after one repair{first}")
+        case errors.ModelRateLimitError() | errors.ModelQuotaExceededError():
+            return LlmFailed("rate-limited", f"the endpoint's rate limit is reached{status}")
+        case errors.ModelAuthenticationError():
+            return LlmFailed("unauthorized", f"the endpoint refuses the key{status}")
+        case errors.ModelRequestRejectedError():
+            return LlmFailed("rejected", f"the endpoint rejects the request{status}")
+        case errors.ModelConnectionError() | errors.ModelRequestTimeout():
+            return LlmFailed("unreachable", "the endpoint does not answer")
+        case errors.ModelAPIError():
+            return LlmFailed("server-error", f"the endpoint fails{status}")
+    return LlmFailed("broken", f"the endpoint's answer cannot be read ({type(error).__name__})")
+
+
+def _causes(error: BaseException | None) -> list[BaseException]:
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    return chain

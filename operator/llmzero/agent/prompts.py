@@ -1,0 +1,116 @@
+"""Prompts: Jinja files, one a decision, versioned by their content, held under a token budget."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from llmzero.agent.focus import (
+    ORDER,
+    Limits,
+    View,
+    proposal_view,
+    rounded,
+    verdict_view,
+)
+from llmzero.api.curve import PathologyKind
+from llmzero.api.proposals import MAX_CHANGES, ProposalRequest, VerdictRequest
+
+BYTES_PER_TOKEN = 2.5
+"""Conservative: JSON full of numbers takes about 2.6 bytes a token, English about 4 [ours]."""
+_FOLDER = Path(__file__).parent / "prompts"
+
+
+class PromptTooLong(ValueError):
+    """Even with everything dropped that may be dropped the question is over the token budget."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    system: str
+    user: str
+    version: str
+    left_out: tuple[str, ...]
+
+    @property
+    def tokens(self) -> int:
+        """Estimated, from above."""
+        return estimated_tokens(self.system) + estimated_tokens(self.user)
+
+
+def estimated_tokens(text: str) -> int:
+    return int(len(text.encode()) / BYTES_PER_TOKEN) + 1
+
+
+def proposal_prompt(request: ProposalRequest, max_tokens: int, picture: bool) -> Prompt:
+    """Raises :class:`PromptTooLong`."""
+    return _fitted(
+        "proposal",
+        lambda limits: proposal_view(request, limits),
+        max_tokens,
+        picture=picture,
+        count=request.count,
+        max_changes=MAX_CHANGES,
+        kinds=[kind.value for kind in PathologyKind],
+    )
+
+
+def verdict_prompt(request: VerdictRequest, max_tokens: int, picture: bool) -> Prompt:
+    """Raises :class:`PromptTooLong`."""
+    return _fitted(
+        "verdict", lambda limits: verdict_view(request, limits), max_tokens, picture=picture
+    )
+
+
+@cache
+def version(name: str) -> str:
+    """``<template>-<12 hex digits of its content>``: what an answer is stored with."""
+    return f"{name}-{hashlib.sha256((_FOLDER / f'{name}.jinja').read_bytes()).hexdigest()[:12]}"
+
+
+def _fitted(name: str, view_of: Callable[[Limits], View], max_tokens: int, **more: Any) -> Prompt:
+    limits = Limits()
+    view = view_of(limits)
+    prompt = _render(name, view, more, ())
+    for words, reduced in ORDER:
+        if prompt.tokens <= max_tokens:
+            break
+        limits = reduced(limits)
+        before, view = view, view_of(limits)
+        if view != before:
+            prompt = _render(name, view, more, (*prompt.left_out, words))
+    if prompt.tokens > max_tokens:
+        raise PromptTooLong(f"{prompt.tokens} tokens, at most {max_tokens} are allowed")
+    return prompt
+
+
+def _render(name: str, view: View, more: dict[str, Any], left_out: tuple[str, ...]) -> Prompt:
+    template = _environment().get_template(f"{name}.jinja")
+    context = template.new_context({"view": view, "left_out": left_out, **more})
+    blocks: Mapping[str, Callable[[Any], Iterable[str]]] = template.blocks
+    system, user = ("".join(blocks[block](context)).strip() for block in ("system", "user"))
+    return Prompt(system, user, version(name), left_out)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=False,
+        autoescape=False,
+    )
+    environment.filters["data"] = as_data
+    environment.filters["num"] = lambda value: f"{value:.4g}"
+    return environment
+
+
+def as_data(value: Any) -> str:
+    """A value as JSON on one line that can neither close <data> nor look like a tag."""
+    text = json.dumps(rounded(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("\u2028", " ")

@@ -1,0 +1,107 @@
+"""What a model is asked to fill in: the agent contract in the form that strict decoders accept.
+
+Strict JSON schemas know no free-form maps, so changes and forecasts are lists of pairs here.
+"""
+
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from llmzero.api.curve import PathologyKind
+from llmzero.api.proposals import BranchFrom, Diagnosis, Proposal, ProposalAnswer
+
+T = TypeVar("T")
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid", str_max_length=4096)
+
+
+class Finding(_Shape):
+    """One pathology that the numbers show."""
+
+    kind: PathologyKind
+    severity: float = Field(ge=0, le=1, description="0 mild, 1 extreme")
+    confidence: float = Field(ge=0, le=1)
+    evidence: str = Field(description="Cite the metric by its name, with steps and values")
+
+
+class Setting(_Shape):
+    """One parameter and its new value."""
+
+    parameter: str = Field(description="Name of a searched parameter")
+    value: bool | int | float | str
+
+
+class Forecast(_Shape):
+    """What a transition is expected to do to a metric."""
+
+    metric: str = Field(description="A metric's name as given in the question")
+    change: float = Field(description="Its difference to going on unchanged, in its own unit")
+
+
+class Transition(_Shape):
+    """One coordinated change of two to four parameters."""
+
+    changes: list[Setting] = Field(min_length=1, max_length=8)
+    reset_optimizer: bool = Field(description="Start with fresh optimizer moments")
+    reset_reference: bool = Field(description="Make the checkpoint the new KL reference")
+    rationale: str = Field(description="Why, in one to three sentences")
+    expected: list[Forecast] = Field(max_length=8)
+    confidence: float = Field(ge=0, le=1)
+    justification: str = Field(
+        description="Only for more than four changes or a capacity decrease, otherwise empty"
+    )
+
+
+class ProposalDraft(_Shape):
+    """Diagnosis, branch point and proposals."""
+
+    diagnosis: list[Finding] = Field(max_length=16, description="Empty where all is healthy")
+    branch_step: int = Field(ge=0, description="Step of the checkpoint to start from")
+    branch_reason: str
+    proposals: list[Transition] = Field(min_length=1, max_length=8)
+
+    def to_answer(self) -> ProposalAnswer:
+        """The draft in the words of the agent contract.
+
+        Raises ValueError for a parameter or metric that stands twice in one list.
+        """
+        return ProposalAnswer(
+            diagnosis=[
+                Diagnosis(
+                    kind=f.kind,
+                    severity=f.severity,
+                    confidence=f.confidence,
+                    evidence=f.evidence[:512],
+                )
+                for f in self.diagnosis
+            ],
+            branch_from=BranchFrom(step=self.branch_step, reason=self.branch_reason[:512]),
+            proposals=[
+                Proposal(
+                    changes=_pairs([(c.parameter, c.value) for c in t.changes], "changes"),
+                    carry_optimizer=not t.reset_optimizer,
+                    carry_reference=not t.reset_reference,
+                    rationale=t.rationale[:1024],
+                    expected=_pairs([(f.metric, f.change) for f in t.expected], "expected"),
+                    confidence=t.confidence,
+                    justification=t.justification[:512],
+                )
+                for t in self.proposals
+            ],
+        )
+
+
+class VerdictDraft(_Shape):
+    """Whether the running stage shall be stopped."""
+
+    verdict: Literal["continue", "stop"]
+    reason: str = Field(description="One or two sentences that cite metric and steps")
+
+
+def _pairs(pairs: list[tuple[str, T]], where: str) -> dict[str, T]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError(f"{where}: a name stands twice")
+    return result
