@@ -1,0 +1,79 @@
+"""From a StageNode to what its trainer is asked: the same request for a pod and a subprocess."""
+
+from typing import Any
+
+from llmzero.api.contract import StageRequest
+from llmzero.api.search import TrainingSearch
+from llmzero.api.spec import SearchSpec
+from llmzero.api.stage import Purpose, StageNode
+
+TASK = "task."
+REWARD = "rewards."
+DEFAULT_COMPLETION_LENGTH = 512
+"""TRL's own default has changed between releases, so it is always set."""
+
+GRPO_DEFAULTS: dict[str, Any] = {
+    # TRL's linear decay would end at zero within every stage.
+    "lr_scheduler_type": "constant_with_warmup",
+    "max_completion_length": DEFAULT_COMPLETION_LENGTH,
+}
+
+_SPLITS = {Purpose.TRAIN: "search", Purpose.PROMOTE: "promote", Purpose.HELD_OUT: "heldOut"}
+
+
+def grpo_settings(spec: SearchSpec, settings: dict[str, Any]) -> dict[str, Any]:
+    """GRPOConfig fields of a stage: our defaults, then ``fixed``, then the searched values."""
+    searched = {k: v for k, v in settings.items() if not k.startswith((TASK, REWARD))}
+    return {**GRPO_DEFAULTS, **spec.fixed, **searched}
+
+
+def evaluation_length(spec: SearchSpec) -> int:
+    """Tokens of an evaluated answer: as given, else the longest that a stage can train with."""
+    if spec.evaluation.max_completion_length is not None:
+        return spec.evaluation.max_completion_length
+    for parameter in spec.parameters:
+        if parameter.name == "max_completion_length":
+            if parameter.choices:
+                return max(int(c) for c in parameter.choices)
+            return int(parameter.max or DEFAULT_COMPLETION_LENGTH)
+    return int(spec.fixed.get("max_completion_length", DEFAULT_COMPLETION_LENGTH))
+
+
+def stage_request(search: TrainingSearch, node: StageNode) -> StageRequest:
+    """What the trainer of ``node`` is asked to compute; a pure function of the two objects.
+
+    Searched names with the prefix ``task.`` become task options, ``rewards.`` become weights.
+    """
+    spec, stage = search.spec, node.spec
+    options = {
+        **spec.task.options,
+        **{k.removeprefix(TASK): v for k, v in stage.parameters.items() if k.startswith(TASK)},
+    }
+    rewards = [
+        r.with_(weight=float(stage.parameters.get(REWARD + r.name, r.weight)))
+        for r in spec.task.rewards
+    ]
+    training = stage.purpose is Purpose.TRAIN
+    return StageRequest(
+        mode="train" if training else "evaluate",
+        search_uid=search.metadata.uid,
+        node=node.name,
+        start_node=stage.start.node if stage.start else None,
+        start_step=stage.start.step if stage.start else None,
+        model=spec.model,
+        task=spec.task.with_(options=options, rewards=rewards),
+        objective_metric=spec.objective.metric,
+        grpo=grpo_settings(spec, stage.parameters),
+        evaluation=spec.evaluation.with_(max_completion_length=evaluation_length(spec)),
+        split=_SPLITS[stage.purpose],
+        steps=stage.steps,
+        prompts_per_step=spec.stage.prompts_per_step,
+        eval_every=spec.stage.eval_every,
+        checkpoint_every=spec.stage.checkpoint_every,
+        carry_optimizer=stage.carry_optimizer,
+        carry_reference=stage.carry_reference,
+        micro_batch_halvings=stage.micro_batch_halvings,
+        order_seed=spec.strategy.seed,
+        data_offset=stage.data_offset,
+        rollout_seed=stage.rollout_seed,
+    )
