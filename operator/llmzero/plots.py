@@ -52,7 +52,7 @@ def proposal_picture(request: ProposalRequest) -> bytes:
         best = request.best[0]
         offset = (best.depth - 1) * request.stage_steps
         traces.insert(0, _trace(best, "best", offset, best.curve or Curve()))
-    return curves_picture(traces, request.objective)
+    return curves_picture(traces, request.objective, "optimizer steps from the base model")
 
 
 def verdict_picture(request: VerdictRequest) -> bytes:
@@ -63,17 +63,18 @@ def verdict_picture(request: VerdictRequest) -> bytes:
             _trace(request.stage, "stage", 0, request.curve),
         ],
         request.objective,
+        "optimizer steps of the stage",
     )
 
 
-def curves_picture(traces: Sequence[Trace], objective: str) -> bytes:
+def curves_picture(traces: Sequence[Trace], objective: str, axis: str) -> bytes:
     """PNG of the traces, drawn in the order given. Stage borders are lines, checkpoints ticks."""
     figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     first, *others = list(figure.subplots(2, 4).flat)
     for trace in traces:
         _draw_scores(first, trace)
-    _finish(first, f"evaluation: {objective}", traces)
+    _finish(first, f"evaluation: {objective[:40]}", axis, traces)
     if traces:
         first.legend(fontsize=10, loc="best", framealpha=0.7)
     for axes, (title, metrics) in zip(others, _PANELS, strict=True):
@@ -82,13 +83,15 @@ def curves_picture(traces: Sequence[Trace], objective: str) -> bytes:
             for trace in traces
             for index, metric in enumerate(metrics)
         ]
-        _finish(axes, title, traces)
+        _finish(axes, title, axis, traces)
         if not any(drawn):
             axes.text(0.5, 0.5, "not logged", ha="center", transform=axes.transAxes, fontsize=12)
         elif metrics[0] in _SHARES:
             axes.set_ylim(-0.02, 1.02)
         elif metrics[0] == "grad_norm" and _spans_decades(traces, metrics[0]):
             axes.set_yscale("log")
+        elif metrics[0] != "reward" and axes.dataLim.ymin >= 0:
+            axes.set_ylim(bottom=0)  # else small wiggles look like a storm
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
@@ -148,12 +151,12 @@ def _draw_metric(axes: Any, trace: Trace, metric: str, second: bool) -> bool:
     return bool(points)
 
 
-def _finish(axes: Any, title: str, traces: Iterable[Trace]) -> None:
+def _finish(axes: Any, title: str, axis: str, traces: Iterable[Trace]) -> None:
     axes.set_title(title, fontsize=13, parse_math=False)
     axes.tick_params(labelsize=11)
     axes.grid(alpha=0.25)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.set_xlabel("optimizer steps from the base model", fontsize=10)
+    axes.set_xlabel(axis, fontsize=10)
     for trace in traces:
         if trace.kind != "best":
             axes.axvline(trace.offset + trace.steps, color="#404040", linewidth=1, alpha=0.6)

@@ -25,6 +25,25 @@ BYTES_PER_TOKEN = 2.5
 """Conservative: JSON full of numbers takes about 2.6 bytes a token, English about 4 [ours]."""
 _FOLDER = Path(__file__).parent / "prompts"
 
+LOOKS = {
+    PathologyKind.NON_FINITE: "NaN or infinite loss, reward or grad_norm",
+    PathologyKind.GRADIENT_SPIKES: "grad_norm above ten times its running median, at least twice",
+    PathologyKind.OUT_OF_MEMORY: "the stage ended out of memory",
+    PathologyKind.REWARD_HACKING: "reward rises while the evaluation is flat or falls",
+    PathologyKind.POLICY_DRIFT: "kl far above its median and still growing",
+    PathologyKind.OVER_CONSTRAINED: "kl high and flat, reward and evaluation flat",
+    PathologyKind.ENTROPY_COLLAPSE: "entropy falls far below its start while the evaluation is flat",
+    PathologyKind.ENTROPY_EXPLOSION: "entropy rises well above its start while the reward falls",
+    PathologyKind.TRUNCATION: "completions/clipped_ratio above 0.1; mean above terminated length",
+    PathologyKind.LENGTH_HACKING: "completions/mean_length up by half without a gain",
+    PathologyKind.ZERO_VARIANCE_GROUPS: "frac_reward_zero_std above 0.5: groups teach nothing",
+    PathologyKind.CLIP_SATURATION: "clip_ratio above 0.05, only in off-policy training",
+    PathologyKind.STALE_SAMPLER: "importance sampling ratios far from 1",
+    PathologyKind.OVERFIT: "the gap of train reward and evaluation widens",
+    PathologyKind.PLATEAU: "reward and evaluation flat over the last third, nothing else ill",
+}
+"""Source: reference grpo-pathologies; the thresholds in force are those of llmzero.dynamics."""
+
 
 class PromptTooLong(ValueError):
     """Even with everything dropped that may be dropped the question is over the token budget."""
@@ -56,7 +75,7 @@ def proposal_prompt(request: ProposalRequest, max_tokens: int, picture: bool) ->
         picture=picture,
         count=request.count,
         max_changes=MAX_CHANGES,
-        kinds=[kind.value for kind in PathologyKind],
+        kinds=[(kind.value, LOOKS[kind]) for kind in PathologyKind],
     )
 
 

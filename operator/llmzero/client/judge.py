@@ -25,6 +25,8 @@ from llmzero.client.bounds import beyond_bounds
 
 DUPLICATE = 0.02
 """Two settings closer than this in every dimension (unit coordinates) count as one [ours]."""
+LARGEST = 1e18
+"""Beyond it no hyperparameter lies, and an int may be too large for a float."""
 ANSWER_BYTES = 6 * 1024
 """Largest stored answer, as JSON: an expansion of 16 KB holds two and their origins."""
 
@@ -101,7 +103,9 @@ def _plain(
     for name, value in changes.items():
         parameter = space.get(name)
         if parameter is not None and not isinstance(value, bool | str):
-            if parameter.type == "int" and math.isfinite(value) and value == int(value):
+            if abs(value) > LARGEST:
+                pass
+            elif parameter.type == "int" and value == value // 1:
                 value = int(value)
             elif parameter.type == "float":
                 value = float(value)
@@ -197,6 +201,8 @@ def _proposal_problems(request: ProposalRequest, proposal: Proposal, where: str)
 
 
 def _value_problem(parameter: Parameter, value: Scalar) -> str | None:
+    if isinstance(value, int | float) and abs(value) > LARGEST:
+        return f"a number beyond {LARGEST:g}"
     problem = parameter.problem_with(value)
     if problem is None and parameter.name == "num_generations" and float(value) < 2:
         problem = f"found {value}, a group needs at least 2 completions"

@@ -19,6 +19,7 @@ def loads(data: bytes, limit: int = BODY_BYTES) -> Any:
             object_pairs_hook=_unique,
             parse_constant=_not_finite,
             parse_float=_finite,
+            parse_int=_short,
         )
     except RecursionError:
         raise ValueError("JSON is nested too deeply") from None
@@ -37,6 +38,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _not_finite(text: str) -> NoReturn:
     raise ValueError(f"found {text}, only finite numbers are allowed")
+
+
+def _short(text: str) -> int:
+    if len(text) > 20:
+        raise ValueError(f"found a whole number of {len(text)} digits, at most 20 are read")
+    return int(text)
 
 
 def _finite(text: str) -> float:
