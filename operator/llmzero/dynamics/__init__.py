@@ -1,0 +1,5 @@
+"""The eyes: curve → features → pathologies. Pure."""
+
+from llmzero.dynamics.pathologies import diagnose
+
+__all__ = ["diagnose"]

@@ -309,7 +309,7 @@ def _result(node: StageNode, result: ResultRecord | None) -> Result | None:
             standard_error=score.standard_error,
             questions=score.questions,
             step=score.step,
-            split=split,  # type: ignore[arg-type]
+            split=split,
         )
     if result is not None and result.value is not None:
         return Result(
@@ -317,7 +317,7 @@ def _result(node: StageNode, result: ResultRecord | None) -> Result | None:
             standard_error=result.standard_error or 0.0,
             questions=result.questions or 1,
             step=result.step,
-            split=split,  # type: ignore[arg-type]
+            split=split,
         )
     return None
 
