@@ -53,6 +53,11 @@ class StageRequest(Model):
     start_step: int | None = Field(None, ge=0)
     model: ModelSource
     task: Task
+    train_options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Searched task.* options, without the prefix. They change the train split "
+        "alone: every stage is scored on the questions that task.options draws.",
+    )
     objective_metric: str = Field(max_length=63)
     grpo: dict[str, Any] = Field(
         default_factory=dict, description="GRPOConfig fields: fixed and searched, merged."
