@@ -21,7 +21,7 @@ from llmzero.api.proposals import (
     StageView,
 )
 from llmzero.api.spec import SettingsMap
-from llmzero.client.bounds import beyond_bounds
+from llmzero.strategies.bounds import beyond_bounds
 
 DUPLICATE = 0.02
 """Two settings closer than this in every dimension (unit coordinates) count as one [ours]."""

@@ -9,7 +9,7 @@ from tests.unit.agent.questions import PARAMETERS, SETTINGS, question, stage
 
 from llmzero.api.curve import PathologyKind
 from llmzero.api.proposals import BranchFrom, Diagnosis, Infeasible, Proposal, ProposalAnswer
-from llmzero.client.bounds import beyond_bounds
+from llmzero.strategies.bounds import beyond_bounds
 from llmzero.client.judge import ANSWER_BYTES, clean, problems, settled
 
 SPACE = {p.name: p for p in PARAMETERS}
