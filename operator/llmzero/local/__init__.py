@@ -1,0 +1,1 @@
+"""This machine as the engine: the plan's decisions applied with subprocesses and files."""
