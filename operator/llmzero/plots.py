@@ -75,7 +75,7 @@ def curves_picture(traces: Sequence[Trace], objective: str, axis: str) -> bytes:
     for trace in traces:
         _draw_scores(first, trace)
     _finish(first, f"evaluation: {objective[:40]}", axis, traces)
-    if traces:
+    if first.get_legend_handles_labels()[0]:
         first.legend(fontsize=10, loc="best", framealpha=0.7)
     for axes, (title, metrics) in zip(others, _PANELS, strict=True):
         drawn = [
@@ -161,9 +161,7 @@ def _finish(axes: Any, title: str, axis: str, traces: Iterable[Trace]) -> None:
         if trace.kind != "best":
             axes.axvline(trace.offset + trace.steps, color="#404040", linewidth=1, alpha=0.6)
             for step in trace.checkpoints:
-                axes.axvline(
-                    trace.offset + step, ymax=0.05, color="#208020", linewidth=3, alpha=0.9
-                )
+                axes.axvline(trace.offset + step, ymax=0.05, color="#208020", linewidth=3)
 
 
 def _spans_decades(traces: Iterable[Trace], metric: str) -> bool:

@@ -198,7 +198,7 @@ class Decider:
         )
 
     def _dollars(self, tokens: RunUsage) -> float | None:
-        return dollars(tokens, self.settings.model, self.settings.base_url, self._prices)
+        return dollars(tokens, self.settings, self._prices)
 
     def _priceless(self, tokens: RunUsage) -> str:
         if self._dollars(tokens) is not None:

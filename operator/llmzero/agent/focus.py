@@ -51,6 +51,7 @@ ORDER: tuple[tuple[str, Callable[[Limits], Limits]], ...] = (
     ("half of the remaining points, long evidence", lambda m: replace(m, points=6, evidence=60)),
     ("the end of the task's description", lambda m: replace(m, task=300, choices=12)),
     ("other stages", lambda m: replace(m, children=0, best=0, infeasible=0, ancestors=0)),
+    ("evidence", lambda m: replace(m, evidence=0, task=120)),
 )
 """What is dropped, first to last, until the prompt fits. Never dropped: the stage to expand with
 its scores, the parameter table, the checkpoints, the budget."""

@@ -13,9 +13,10 @@ from pydantic_ai import exceptions as errors
 from pydantic_ai import models as ai_models
 from pydantic_ai.models.anthropic import AnthropicModel
 from pydantic_ai.models.openai import OpenAIChatModel
-from pydantic_ai.profiles import ModelProfile
+from pydantic_ai.profiles import ModelProfile, merge_profile
 from pydantic_ai.profiles.openai import OpenAIModelProfile
 from pydantic_ai.providers.anthropic import AnthropicProvider
+from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import RunContext
@@ -66,6 +67,15 @@ class Judged(Generic[Result]):
 class LlmAnswer(Generic[Result]):
     result: Result
     repaired: bool
+
+
+_PLAIN_CHAT = OpenAIModelProfile(
+    openai_chat_supports_max_completion_tokens=False,
+    openai_chat_supports_multiple_system_messages=False,
+    supports_inline_system_prompts=False,
+)
+"""What every OpenAI-compatible server understands: many chat templates allow one system message,
+at the start."""
 
 
 class _Probe(BaseModel):
@@ -173,9 +183,9 @@ class Llm:
                 raise ModelRetry(repair_request(verdict.problems))
             return draft
 
-        question: list[Any] = [prompt.user]
+        question: str | list[Any] = prompt.user
         if picture is not None and self._settings.vision:
-            question.append(BinaryContent(data=picture, media_type="image/png"))
+            question = [prompt.user, BinaryContent(data=picture, media_type="image/png")]
         try:
             await agent.run(
                 question, usage=usage, usage_limits=UsageLimits(request_limit=1 + repairs)
@@ -190,34 +200,36 @@ class Llm:
 
     def _model(self, mode: OutputMode) -> ai_models.Model[Any]:
         settings = self._settings
+        output = ModelProfile(
+            supports_json_schema_output=mode == "json-schema",
+            supports_json_object_output=mode == "json-object",
+        )
         if settings.provider == "anthropic":
-            profile = ModelProfile(supports_json_schema_output=mode == "json-schema")
             return AnthropicModel(
                 settings.model,
                 provider=AnthropicProvider(
                     api_key=PLACEHOLDER_KEY, base_url=settings.base_url, http_client=self._http
                 ),
-                profile=lambda _: profile,
+                profile=output,
             )
-        profile = OpenAIModelProfile(
-            supports_json_schema_output=mode == "json-schema",
-            supports_json_object_output=mode == "json-object",
-            openai_chat_supports_max_completion_tokens=False,
+        if settings.base_url is None:
+            hosted = OpenAIProvider(api_key=PLACEHOLDER_KEY, http_client=self._http)
+            return OpenAIChatModel(settings.model, provider=hosted, profile=output)
+        compatible = OpenAICompatibleProvider(
+            "endpoint",
+            base_url=settings.base_url,
+            api_key=PLACEHOLDER_KEY,
+            http_client=self._http,
         )
         return OpenAIChatModel(
-            settings.model,
-            provider=OpenAICompatibleProvider(
-                "endpoint",
-                base_url=settings.base_url or "https://api.openai.com/v1",
-                api_key=PLACEHOLDER_KEY,
-                http_client=self._http,
-            ),
-            profile=profile,
+            settings.model, provider=compatible, profile=merge_profile(_PLAIN_CHAT, output)
         )
 
     def _model_settings(self) -> ModelSettings:
         settings = ModelSettings(
-            max_tokens=self._settings.max_output_tokens, max_retries=self._settings.retries
+            max_tokens=self._settings.max_output_tokens,
+            max_retries=self._settings.retries,
+            framing_announcement="never",
         )
         if self._settings.temperature is not None:
             settings["temperature"] = self._settings.temperature

@@ -8,6 +8,7 @@ from genai_prices import calc_price
 from pydantic import Field, ValidationError
 from pydantic_ai.usage import RunUsage
 
+from llmzero.agent.settings import AgentSettings
 from llmzero.api.base import Model
 
 
@@ -44,12 +45,13 @@ def load_prices(path: Path | None) -> dict[str, Price]:
     return prices
 
 
-def dollars(
-    usage: RunUsage, model: str, base_url: str | None, table: Mapping[str, Price]
-) -> float | None:
-    """Price of the tokens; None where no table knows the model."""
-    if model in table:
-        price = table[model]
+def dollars(usage: RunUsage, settings: AgentSettings, table: Mapping[str, Price]) -> float | None:
+    """Price of the tokens; None where no table knows the model.
+
+    The public list knows endpoints, too: a model of one name costs nothing on your own server.
+    """
+    if settings.model in table:
+        price = table[settings.model]
         cached = usage.cache_read_tokens
         cached_price = price.input if price.cached_input is None else price.cached_input
         fresh = max(usage.input_tokens - cached, 0)
@@ -57,6 +59,10 @@ def dollars(
             fresh * price.input + cached * cached_price + usage.output_tokens * price.output
         ) / 1e6
     try:
-        return float(calc_price(usage, model, provider_api_url=base_url).total_price)
+        if settings.provider == "anthropic" or settings.base_url is None:
+            found = calc_price(usage, settings.model, provider_id=settings.provider)
+        else:
+            found = calc_price(usage, settings.model, provider_api_url=settings.base_url)
+        return float(found.total_price)
     except (LookupError, ValueError):
         return None

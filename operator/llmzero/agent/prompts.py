@@ -129,7 +129,10 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
+_ESCAPED = {ord(c): f"\\u{ord(c):04x}" for c in "<>\x7f\x85\u2028\u2029"}
+
+
 def as_data(value: Any) -> str:
     """A value as JSON on one line that can neither close <data> nor look like a tag."""
     text = json.dumps(rounded(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("\u2028", " ")
+    return text.translate(_ESCAPED)

@@ -16,6 +16,7 @@ from llmzero.client.breaker import Breaker
 from llmzero.client.endpoints import Endpoint
 from llmzero.client.judge import clean, problems, settled
 from llmzero.client.strict_json import BODY_BYTES, loads
+from llmzero.strategies.rules import propose
 
 BACKOFF = 0.5
 """Seconds before the first retry; doubles, with full jitter."""
@@ -62,13 +63,15 @@ class AgentClient:
         """
         answered = await self._ask("/v1/proposals", request, Answered, seconds)
         self._same_id(request.request_id, answered.request_id)
+        by_rules = answered.answered_by == "rules"
         answered = answered.with_(
-            answer=settled(request, answered.answer),
+            # What rules say is known here: nobody needs to be believed.
+            answer=propose(request) if by_rules else settled(request, answered.answer),
             note=clean(answered.note, 512),
             provider=clean(answered.provider, 128),
             template=clean(answered.template, 128),
         )
-        found = problems(request, answered.answer)
+        found = [] if by_rules else problems(request, answered.answer)
         if found:
             self._breaker.failure()
             raise AgentUnavailable(f"endpoint {self._name}: invalid answer: {clean(found[0], 300)}")

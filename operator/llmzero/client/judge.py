@@ -27,6 +27,7 @@ DUPLICATE = 0.02
 """Two settings closer than this in every dimension (unit coordinates) count as one [ours]."""
 LARGEST = 1e18
 """Beyond it no hyperparameter lies, and an int may be too large for a float."""
+_WORD = re.compile("[a-z]{2,}")
 ANSWER_BYTES = 6 * 1024
 """Largest stored answer, as JSON: an expansion of 16 KB holds two and their origins."""
 
@@ -163,8 +164,8 @@ def _cites(diagnosis: Diagnosis, names: set[str]) -> bool:
     text = diagnosis.evidence.lower()
     if diagnosis.kind == PathologyKind.OUT_OF_MEMORY:
         return "memory" in text
-    words = ("eval", "held-out", "search split", *(n.lower() for n in names))
-    return bool(re.search(r"\d", text)) and any(word in text for word in words)
+    known = {"evaluation", *(w for n in names for w in _WORD.findall(n.lower()))} - {"completions"}
+    return bool(re.search(r"\d", text)) and not known.isdisjoint(_WORD.findall(text))
 
 
 def _proposal_problems(request: ProposalRequest, proposal: Proposal, where: str) -> Iterator[str]:
