@@ -1,0 +1,316 @@
+"""The fixed evaluation: one decoder for every stage, whatever it trains with.
+
+Temperature, length, prompts and the random generator are the protocol's own; the generators of
+the training run are put back afterwards, so that training does not notice being evaluated.
+"""
+
+import hashlib
+import json
+import random
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+
+from llmzero.api.contract import StageRequest
+from llmzero.api.curve import Score
+from llmzero_trainer.directory import StageDirectory, write_whole
+from llmzero_trainer.errors import from_os_error, invalid, storage
+from llmzero_trainer.interrupt import Interrupt
+from llmzero_trainer.rewards import RewardSet
+from llmzero_trainer.tasks import LoadedTask
+from llmzero_trainer.tasks.base import Question
+
+RIGHT = 1.0 - 1e-6
+"""Score from which on an answer counts as right for eval/accuracy."""
+DIGITS_LIMIT = 4096
+SHOWN = 16
+"""Questions whose completions are kept in the file, shortened to SHOWN_CHARACTERS."""
+SHOWN_CHARACTERS = 2000
+DEFAULT_LENGTH = 512
+
+
+@dataclass
+class Outcome:
+    """A score and what it cost."""
+
+    score: Score
+    tokens: int
+    seconds: float
+
+
+class Evaluator:
+    """Scores models on one split."""
+
+    def __init__(
+        self,
+        request: StageRequest,
+        task: LoadedTask,
+        rewards: RewardSet,
+        tokenizer: Any,
+        directory: StageDirectory,
+        interrupt: Interrupt,
+    ) -> None:
+        self._request = request
+        self._task = task
+        self._rewards = rewards
+        self._tokenizer = tokenizer
+        self._directory = directory
+        self._interrupt = interrupt
+        self.split = request.split
+        self.questions = task.split(request.split)
+        known = {"accuracy", "reward", *rewards.names}
+        self._objective = request.objective_metric.removeprefix("eval/")
+        if self._objective not in known:
+            raise invalid(
+                f"objective.metric: found {request.objective_metric!r}, allowed are "
+                f"{sorted('eval/' + name for name in known)}"
+            )
+
+    def evaluate(self, model: Any, step: int) -> Outcome:
+        """Decode and score every question; the answers go to questions-<split>-<step>.jsonl.
+
+        Raises StageError: RewardFailed, Interrupted, Storage.
+        """
+        began = time.monotonic()
+        rows: list[dict[str, Any]] = []
+        entropy = EntropyMeter()
+        was_training = model.training
+        model.eval()
+        try:
+            with own_randomness(f"{self._request.split}"), torch.no_grad():
+                for number, batch in enumerate(self._batches()):
+                    self._interrupt.check()
+                    rows += self._decode(model, batch, entropy, number)
+        finally:
+            model.train(was_training)
+        score = self._score(rows, step, entropy)
+        self._store(rows, step)
+        tokens = sum(sum(r["lengths"]) for r in rows)
+        return Outcome(score, tokens, time.monotonic() - began)
+
+    def _batches(self) -> Iterator[Sequence[Question]]:
+        size = self._request.evaluation.batch_size
+        for start in range(0, len(self.questions), size):
+            yield self.questions[start : start + size]
+
+    def _decode(
+        self, model: Any, batch: Sequence[Question], entropy: "EntropyMeter", number: int
+    ) -> list[dict[str, Any]]:
+        samples = self._request.evaluation.samples
+        asked = [q for q in batch for _ in range(samples)]
+        prompts = [prompt_of(q, self._request, self._tokenizer) for q in asked]
+        texts, ids = generate(
+            model, self._tokenizer, prompts, self._generation(), self._request, entropy
+        )
+        conversational = not isinstance(prompts[0], str)
+        said = [[{"role": "assistant", "content": t}] if conversational else t for t in texts]
+        answers = self._rewards.score(asked, prompts, said, ids)
+        limit = self._generation().max_new_tokens
+        rows = []
+        for place, question in enumerate(batch):
+            mine = range(place * samples, (place + 1) * samples)
+            scores = [self._task.score(texts[i], question) for i in mine]
+            rows.append(
+                {
+                    "accuracy": [float(s >= RIGHT) for s in scores],
+                    "reward": [self._rewards.total([a[i] for a in answers]) for i in mine],
+                    **{
+                        name: [a[i] for i in mine if a[i] is not None]
+                        for name, a in zip(self._rewards.names, answers, strict=True)
+                    },
+                    "lengths": [len(ids[i]) for i in mine],
+                    "clipped": [float(len(ids[i]) >= limit) for i in mine],
+                    "texts": [texts[i] for i in mine],
+                }
+            )
+        return rows
+
+    def _generation(self) -> GenerationConfig:
+        chosen = self._request.evaluation
+        sampling: dict[str, Any] = {"do_sample": False}
+        if chosen.temperature > 0:
+            sampling = {"do_sample": True, "temperature": chosen.temperature}
+            sampling |= {"top_p": chosen.top_p, "top_k": 0}
+        return GenerationConfig(
+            max_new_tokens=chosen.max_completion_length or DEFAULT_LENGTH,
+            pad_token_id=self._tokenizer.pad_token_id,
+            disable_compile=True,
+            **sampling,
+        )
+
+    def _score(self, rows: list[dict[str, Any]], step: int, entropy: "EntropyMeter") -> Score:
+        each = [_mean(r[self._objective]) for r in rows]
+        if any(v is None for v in each):
+            missing = each.index(None)
+            raise invalid(
+                f"objective.metric: eval/{self._objective} has no value for question {missing} "
+                f"of split {self._request.split} (the reward was not applicable)"
+            )
+        values = [v for v in each if v is not None]
+        metrics = {
+            name: value
+            for name in ("accuracy", "reward", *self._rewards.names)
+            if (value := _mean([v for r in rows for v in r[name]])) is not None
+        }
+        lengths = [n for r in rows for n in r["lengths"]]
+        metrics["mean_length"] = statistics.fmean(lengths)
+        metrics["clipped_ratio"] = statistics.fmean(v for r in rows for v in r["clipped"])
+        metrics["entropy"] = entropy.mean()
+        unit = all(0 <= v <= 1 for v in values) and len(values) <= DIGITS_LIMIT
+        return Score(
+            step=step,
+            value=round(statistics.fmean(values), 7),
+            standard_error=round(statistics.stdev(values) / len(values) ** 0.5, 7),
+            questions=len(values),
+            metrics={k: round(v, 6) for k, v in metrics.items()},
+            per_question="".join(f"{round(v * 15):x}" for v in values) if unit else "",
+        )
+
+    def _store(self, rows: list[dict[str, Any]], step: int) -> None:
+        lines = []
+        for place, row in enumerate(rows):
+            texts = [t[:SHOWN_CHARACTERS] for t in row["texts"]] if place < SHOWN else None
+            shown = {k: v for k, v in row.items() if k != "texts"}
+            if texts is not None:
+                asked = self.questions[place]
+                shown |= {"prompt": asked.prompt, "answer": asked.answer, "completions": texts}
+            lines.append(json.dumps({"question": place, **shown}, ensure_ascii=False, default=str))
+        path = self._directory.path / f"questions-{self._request.split}-{step}.jsonl"
+        self._directory.check_fence()
+        try:
+            write_whole(path, "\n".join(lines) + "\n")
+        except OSError as error:
+            raise from_os_error(error, path) or storage(f"{path}: {error}") from error
+
+
+class EntropyMeter(LogitsProcessor):  # type: ignore[misc]
+    """Mean entropy of the next token in nats at temperature 1, over the tokens decoded.
+
+    transformers calls it before the temperature is applied; it changes nothing.
+    """
+
+    def __init__(self) -> None:
+        self._first = True
+        self._batches: list[torch.Tensor] = []
+        self._open = torch.ones(0, dtype=torch.bool)
+        self._eos = torch.ones(0, dtype=torch.long)
+
+    def begin(self, rows: int, eos: list[int], device: torch.device) -> None:
+        """A new batch starts: every row is open until it has said ``eos``."""
+        self._open = torch.ones(rows, dtype=torch.bool, device=device)
+        self._eos = torch.tensor(eos, dtype=torch.long, device=device)
+        self._batches.append(torch.zeros(2, dtype=torch.float64, device=device))
+        self._first = True
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if not self._first:
+            self._open &= ~torch.isin(input_ids[:, -1], self._eos)
+        self._first = False
+        logs = torch.log_softmax(scores.float(), dim=-1)
+        entropy = -(logs.exp() * logs).nan_to_num(0.0).sum(-1)
+        self._batches[-1] += torch.stack([(entropy * self._open).sum(), self._open.sum()])
+        return scores
+
+    def mean(self) -> float:
+        """Nats; read once at the end, for on a GPU every look waits for the device."""
+        total, count = torch.stack(self._batches).sum(0).tolist()
+        return float(total / max(count, 1))
+
+
+def prompt_of(question: Question, request: StageRequest, tokenizer: Any) -> Any:
+    """The prompt as TRL takes it: chat messages where the model has a chat template, else text."""
+    system = request.task.system_prompt
+    prompt = question.prompt
+    if tokenizer.chat_template is None:
+        if not isinstance(prompt, str):
+            raise invalid("task: prompts are chat messages, but the model has no chat template")
+        return f"{system}\n\n{prompt}" if system else prompt
+    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+    return [{"role": "system", "content": system}, *messages] if system else messages
+
+
+def tokenize(tokenizer: Any, prompts: list[Any], request: StageRequest) -> list[list[int]]:
+    """Token ids as GRPOTrainer makes them."""
+    if isinstance(prompts[0], str):
+        return list(tokenizer(text=prompts)["input_ids"])
+    return list(
+        tokenizer.apply_chat_template(
+            conversation=prompts,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            **(request.grpo.get("chat_template_kwargs") or {}),
+        )["input_ids"]
+    )
+
+
+def generate(
+    model: Any,
+    tokenizer: Any,
+    prompts: list[Any],
+    decoding: GenerationConfig,
+    request: StageRequest,
+    entropy: EntropyMeter,
+) -> tuple[list[str], list[list[int]]]:
+    """Texts and token ids (up to and with the end token) of one completion for each prompt."""
+    ids = tokenize(tokenizer, prompts, request)
+    width = max(map(len, ids))
+    padded = torch.tensor([[tokenizer.pad_token_id] * (width - len(r)) + r for r in ids])
+    mask = torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in ids])
+    device = next(model.parameters()).device
+    eos = end_tokens(model, tokenizer)
+    decoding.eos_token_id = eos
+    entropy.begin(len(ids), eos, device)
+    autocast = torch.autocast(
+        device.type, dtype=torch.bfloat16, enabled=request.model.dtype == "bfloat16"
+    )
+    with autocast:
+        out = model.generate(
+            input_ids=padded.to(device),
+            attention_mask=mask.to(device),
+            generation_config=decoding,
+            logits_processor=LogitsProcessorList([entropy]),
+        )
+    ends = set(eos)
+    completions = []
+    for row in out[:, width:].tolist():
+        end = next((i for i, t in enumerate(row) if t in ends), len(row) - 1)
+        completions.append(row[: end + 1])
+    return tokenizer.batch_decode(completions, skip_special_tokens=True), completions
+
+
+def end_tokens(model: Any, tokenizer: Any) -> list[int]:
+    """All tokens that end a completion: the model's and the tokenizer's."""
+    found = model.generation_config.eos_token_id
+    found = [] if found is None else [found] if isinstance(found, int) else list(found)
+    if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in found:
+        found = [tokenizer.eos_token_id, *found]
+    return found
+
+
+@contextmanager
+def own_randomness(name: str) -> Iterator[None]:
+    """Seed every generator by ``name``; put the states of before back afterwards."""
+    seed = int.from_bytes(hashlib.sha256(f"llmzero-evaluation-{name}".encode()).digest()[:4])
+    python, numpy_state = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy_state)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    found = [v for v in values if v is not None]
+    return statistics.fmean(found) if found else None
