@@ -96,7 +96,7 @@ class Decider:
                 usage=usage,
                 note=self._priceless(tokens),
             )
-        self._metrics.answered("proposal", answered.answered_by, usage)
+        self._record("proposal", answered)
         return answered
 
     async def review(self, request: VerdictRequest, seconds: float) -> VerdictAnswer:
@@ -126,7 +126,7 @@ class Decider:
                 usage=usage,
                 note=self._priceless(tokens),
             )
-        self._metrics.answered("verdict", verdict.answered_by, usage)
+        self._record("verdict", verdict)
         return verdict
 
     @property
@@ -185,6 +185,21 @@ class Decider:
             self.breaker.success()
         self._metrics.failed(kind)
         return f"{self.provider}: {words}"
+
+    def _record(self, decision: str, answer: Answered | VerdictAnswer) -> None:
+        usage = answer.usage
+        self._metrics.answered(decision, answer.answered_by, usage)
+        LOG.info(
+            "%s %s: %s, %d + %d tokens, %.4f dollars, %.2f s%s",
+            decision,
+            clean(answer.request_id, 128),
+            answer.answered_by,
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.dollars,
+            usage.seconds,
+            f" ({answer.note})" if answer.note else "",
+        )
 
     async def _in_thread(self, work: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._plotter, work)

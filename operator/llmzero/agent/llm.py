@@ -193,7 +193,7 @@ class Llm:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            raise _failed(error, judged[-1].problems if judged else []) from None
+            raise _failed(error, judged[-1].problems if judged else [], usage.requests) from None
         result = judged[-1].result
         assert result is not None
         return LlmAnswer(result, repaired=usage.requests > 1)
@@ -254,7 +254,7 @@ def _output(mode: OutputMode, shape: type[BaseModel]) -> Any:
     return PromptedOutput(shape)
 
 
-def _failed(error: Exception, problems: list[str]) -> LlmFailed:
+def _failed(error: Exception, problems: list[str], requests: int) -> LlmFailed:
     """What happened, in our own words: providers quote keys and prompts in theirs."""
     for cause in _causes(error):
         if isinstance(cause, KeyUnreadable):
@@ -269,7 +269,8 @@ def _failed(error: Exception, problems: list[str]) -> LlmFailed:
             return LlmFailed("truncated", "the answer was cut off at the output token limit")
         case errors.UnexpectedModelBehavior() | errors.UsageLimitExceeded():
             first = f": {clean(problems[0], 300)}" if problems else ""
-            return LlmFailed("invalid", f"no valid answer after one repair{first}")
+            repaired = " after one repair" if requests > 1 else ""
+            return LlmFailed("invalid", f"no valid answer{repaired}{first}")
         case errors.ModelRateLimitError() | errors.ModelQuotaExceededError():
             return LlmFailed("rate-limited", f"the endpoint's rate limit is reached{status}")
         case errors.ModelAuthenticationError():
