@@ -1,0 +1,65 @@
+"""The entry point: ``llmzero``, and ``kubectl llmzero`` where it is found on the PATH."""
+
+import importlib
+import sys
+from typing import Annotated
+
+import typer
+
+from llmzero import __version__
+from llmzero.cli import inspect
+from llmzero.cli.run import retrain, run
+
+LAZY = {
+    "agent": ("llmzero.cli.agent", "The agent service, and what it would be asked."),
+    "operator": ("llmzero.cli.operator", "The Kubernetes operator."),
+}
+"""Groups whose libraries (FastAPI, kopf) are imported only when they are called."""
+
+app = typer.Typer(
+    name="llmzero",
+    help="Tree search over RL post-training trajectories.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command()(run)
+app.command()(inspect.tree)
+app.command()(inspect.show)
+app.command()(inspect.strategy)
+app.command()(inspect.report)
+app.command()(inspect.validate)
+app.command()(retrain)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"llmzero {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _add_lazy(called: str | None) -> None:
+    for name, (module, text) in LAZY.items():
+        if called == name:
+            app.add_typer(importlib.import_module(module).app, name=name, help=text)
+        else:
+            app.add_typer(typer.Typer(), name=name, help=text)
+
+
+def main() -> None:
+    """Runs the command line."""
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    _add_lazy(words[0] if words else None)
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""What every command shares: exit codes, errors in one line, ``-o json|yaml``."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from enum import IntEnum, StrEnum
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+
+from llmzero.api.base import ObjectList
+from llmzero.api.manifest import to_yaml
+from llmzero.api.names import depth
+from llmzero.api.search import TrainingSearch
+from llmzero.api.stage import Purpose, StageNode
+from llmzero.local.errors import RunError, UsageError
+from llmzero.local.store import RunDirectory, read_run
+
+console = Console()
+errors = Console(stderr=True)
+
+
+class Exit(IntEnum):
+    """Exit codes of every command."""
+
+    COMPLETE = 0
+    MACHINE = 1
+    """The machine is in the way (disk, permissions); mend it and run again."""
+    USAGE = 2
+    SEARCH_FAILED = 3
+    INTERRUPTED = 130
+
+
+class Format(StrEnum):
+    JSON = "json"
+    YAML = "yaml"
+
+
+def fail(message: str, code: Exit = Exit.USAGE) -> NoReturn:
+    """One line on stderr and the exit code."""
+    errors.print(f"[bold red]error:[/] {_escaped(message)}", highlight=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def run_of(directory: Path) -> RunDirectory:
+    """The run in a directory, or an error and exit."""
+    try:
+        return read_run(directory)
+    except UsageError as error:
+        fail(str(error))
+    except RunError as error:
+        fail(str(error), Exit.MACHINE)
+
+
+def in_order(nodes: Iterable[StageNode]) -> list[StageNode]:
+    """Training stages depth-first as in the tree, then the evaluations."""
+
+    def key(node: StageNode) -> tuple[int, list[int], str]:
+        path = [] if node.spec.path == "base" else [int(p) for p in node.spec.path.split("-")]
+        return (node.spec.purpose is not Purpose.TRAIN, path, node.name)
+
+    return sorted(nodes, key=key)
+
+
+def print_objects(search: TrainingSearch, nodes: Sequence[StageNode], format: Format) -> None:
+    """A ``v1`` List of the search and its stages, as ``kubectl get -o`` prints them."""
+    items = [search.dump(), *(n.dump() for n in in_order(nodes))]
+    data = ObjectList(items=items).dump()
+    sys.stdout.write(
+        json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+        if format is Format.JSON
+        else to_yaml(data)
+    )
+
+
+def node_of(run: RunDirectory, wanted: str) -> StageNode:
+    """A stage by its name or by its path (``0-1``), or an error that lists what there is."""
+    for node in run.nodes.values():
+        train = node.spec.purpose is Purpose.TRAIN
+        if node.name == wanted or (train and node.spec.path == wanted):
+            return node
+    paths = [n.spec.path for n in in_order(run.nodes.values()) if n.spec.purpose is Purpose.TRAIN]
+    listed = ", ".join(sorted(paths, key=lambda p: (depth(p), p))[:20]) or "none yet"
+    fail(f"{wanted}: no such stage in {run.path}; there are {listed}")
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", "\\[")

@@ -1,0 +1,219 @@
+"""``llmzero run`` and ``llmzero retrain``: a search on this machine."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from llmzero.api.search import TrainingSearch
+from llmzero.api.spec import Agent
+from llmzero.cli.load import load_search
+from llmzero.cli.output import Exit, Format, console, fail, print_objects, run_of
+from llmzero.cli.progress import Progress
+from llmzero.cli.views import summary
+from llmzero.client.endpoints import Endpoint, EndpointsError, load_endpoints
+from llmzero.client.proposer import EndpointProposer, SyncProposer
+from llmzero.local.devices import slots
+from llmzero.local.errors import RunError, UsageError
+from llmzero.local.forkserver import Forkserver
+from llmzero.local.launch import FreshProcess, Launcher
+from llmzero.local.runner import Runner, run_path
+from llmzero.local.store import RunDirectory, open_run
+from llmzero.report.path import path_to
+
+ENDPOINT = "command-line"
+
+File = Annotated[
+    Path, typer.Argument(help="Manifest of a TrainingSearch, YAML or JSON.", show_default=False)
+]
+Output = Annotated[Format | None, typer.Option("-o", "--output", help="Print the objects.")]
+Fresh = Annotated[
+    bool,
+    typer.Option(
+        help="Start every stage in a new Python, not from a preloaded one (always so on a GPU)."
+    ),
+]
+
+
+def run(
+    file: File,
+    dir: Annotated[
+        Path | None, typer.Option(help="Run directory; default runs/<name>.", show_default=False)
+    ] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="Another strategy than the manifest's.", show_default=False)
+    ] = None,
+    agent: Annotated[
+        str | None,
+        typer.Option(
+            help="URL of an agent service, or a name from --agent-endpoints.", show_default=False
+        ),
+    ] = None,
+    agent_endpoints: Annotated[
+        Path | None,
+        typer.Option(help="YAML file of agent endpoints: URL, token and CA files by name."),
+    ] = None,
+    fresh_process: Fresh = False,
+    output: Output = None,
+) -> None:
+    """Search training trajectories on this machine; run again to go on where it stopped."""
+    search = load_search(file, strategy)
+    endpoints = _endpoints(agent, agent_endpoints)
+    if agent is not None:
+        name = ENDPOINT if "://" in agent else agent
+        search = search.with_(spec=search.spec.with_(agent=Agent(endpoint=name)))
+    run_search(search, dir or run_path(search.name), endpoints, fresh_process, output)
+
+
+def run_search(
+    search: TrainingSearch,
+    directory: Path,
+    endpoints: dict[str, Endpoint],
+    fresh_process: bool,
+    output: Format | None,
+) -> RunDirectory:
+    """Run to the end, print it, and exit with the code that says how it ended."""
+    run_directory = _open(directory, search)
+    progress = Progress(console, run_directory.search)
+    try:
+        with progress:
+            _greet(run_directory, progress)
+            runner = Runner(
+                run_directory,
+                _launcher(run_directory, fresh_process),
+                progress,
+                asker=_asker(endpoints),
+            )
+            status = runner.run()
+    except RunError as error:
+        again = f"llmzero tree {directory} shows what stands; the same command goes on."
+        fail(f"{error}. {again}", Exit.MACHINE)
+    nodes = list(run_directory.nodes.values())
+    if output is not None:
+        print_objects(run_directory.search, nodes, output)
+    else:
+        console.print(summary(run_directory.search, nodes))
+    if status.phase == "Failed":
+        raise typer.Exit(Exit.SEARCH_FAILED)
+    if status.phase != "Complete":
+        console.print("[yellow]interrupted:[/] run the same command to go on")
+        raise typer.Exit(Exit.INTERRUPTED)
+    return run_directory
+
+
+def retrain(
+    dir: Annotated[Path, typer.Argument(help="Run directory of a complete search.")],
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Directory of the new run; default <dir>-retrain.", show_default=False),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Fresh seed; default the search's + 1.", show_default=False)
+    ] = None,
+    fresh_process: Fresh = False,
+    output: Output = None,
+) -> None:
+    """Run the winning path once more from the base with a fresh seed.
+
+    What the *strategy* is worth, apart from the lucky checkpoint.
+    """
+    run_directory = run_of(dir)
+    search, best = run_directory.search, run_directory.search.status.best
+    if search.status.phase != "Complete" or best is None:
+        fail(f"{dir}: the search is {search.status.phase}; a winner is there once it is Complete")
+    path = path_to(list(run_directory.nodes.values()), best.node)
+    stages: list[dict[str, Any]] = []
+    for above, node in zip([None, *path], path, strict=False):
+        entry: dict[str, Any] = {
+            "parameters": dict(node.spec.parameters),
+            "steps": node.spec.steps,
+            "carryOptimizer": node.spec.carry_optimizer,
+            "carryReference": node.spec.carry_reference,
+        }
+        if above is not None and node.spec.start is not None:
+            # A branch from an earlier checkpoint: the stage above ran only so far.
+            stages[-1]["steps"] = node.spec.start.step
+        stages.append(entry)
+    spec = search.spec
+    schedule = spec.strategy.with_(
+        name="schedule",
+        options={"stages": stages},
+        parallelism=1,
+        max_depth=max(spec.strategy.max_depth, len(stages)),
+        seed=spec.strategy.seed + 1 if seed is None else seed,
+        candidates=1,
+    )
+    total = sum(s["steps"] for s in stages) / spec.stage.steps
+    again = TrainingSearch(
+        metadata=search.metadata.model_copy(update={"name": f"{search.name}-re"[:30]}),
+        spec=spec.with_(
+            strategy=schedule,
+            agent=None,
+            budget=spec.budget.with_(stages=total + 1e-6, gpu_hours=None, deadline=None),
+        ),
+    )
+    target = to or dir.with_name(f"{dir.name}-retrain")
+    done = run_search(again, target, {}, fresh_process, output)
+    if output is None:
+        _compare(search, done.search)
+
+
+def _compare(first: TrainingSearch, second: TrainingSearch) -> None:
+    """The checkpoint's gain and the strategy's gain, both on the held-out split."""
+    for what, search in (("checkpoint", first), ("strategy", second)):
+        readings = {r.subject: r for r in search.status.held_out}
+        winner, base = readings.get("winner"), readings.get("base")
+        if winner is None or base is None:
+            console.print(f"the {what}'s gain: no held-out reading")
+            continue
+        error = base.difference_error or 0.0
+        console.print(
+            f"the {what}'s gain over the base: [bold]{winner.value - base.value:+.3f} ± "
+            f"{error:.3f}[/] ({base.value:.3f} → {winner.value:.3f})"
+        )
+
+
+def _open(directory: Path, search: TrainingSearch) -> RunDirectory:
+    try:
+        return open_run(directory, search, datetime.now(UTC))
+    except UsageError as error:
+        fail(str(error))
+    except RunError as error:
+        fail(str(error), Exit.MACHINE)
+
+
+def _greet(run_directory: RunDirectory, progress: Progress) -> None:
+    spec = run_directory.search.spec
+    where = ", ".join(s.name for s in slots(spec.strategy.parallelism))
+    known = len(run_directory.nodes)
+    progress.say(
+        f"{run_directory.search.name}: {spec.strategy.name}, {spec.budget.stages:g} stages, "
+        f"on {where}, in {run_directory.path}"
+        + (f" (going on, {known} stages known)" * bool(known))
+    )
+
+
+def _launcher(run_directory: RunDirectory, fresh_process: bool) -> Launcher:
+    on_cpu = all(s.cpu for s in slots(run_directory.search.spec.strategy.parallelism))
+    if fresh_process or not on_cpu:
+        return FreshProcess(run_directory.stages)
+    return Forkserver(run_directory.stages)
+
+
+def _endpoints(agent: str | None, file: Path | None) -> dict[str, Endpoint]:
+    try:
+        found = load_endpoints(file) if file is not None else {}
+        if agent is not None and "://" in agent:
+            found[ENDPOINT] = Endpoint(url=agent)
+    except (EndpointsError, ValueError) as error:
+        fail(str(error))
+    return found
+
+
+def _asker(
+    endpoints: dict[str, Endpoint],
+) -> Callable[[RunDirectory], AbstractContextManager[Any]]:
+    return lambda run_directory: SyncProposer(EndpointProposer(endpoints))
