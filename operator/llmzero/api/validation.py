@@ -97,7 +97,7 @@ def _model_and_task(spec: SearchSpec) -> Iterator[Problem]:
     name = spec.task.name
     if name not in TASKS and not MODULE_FUNCTION.match(name):
         yield _one_of("spec.task.name", name, TASKS, " or module:function")
-    if builtin is not None and name in TASKS and name != builtin:
+    if builtin in BUILTIN_MODELS and name in TASKS and name != builtin:
         yield Problem(
             "spec.model.builtin",
             _show(builtin),
