@@ -1,0 +1,46 @@
+"""Who proposes the next stages, one file each, and the plan that both engines call."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from llmzero.api.search import TrainingSearch
+from llmzero.api.stage import StageNode
+from llmzero.search import plan as search_plan
+from llmzero.search.decisions import Plan
+from llmzero.strategies.base import BaseStrategy
+from llmzero.strategies.grid import GridSearch
+from llmzero.strategies.llmzero import LLMZero
+from llmzero.strategies.options import Options, problems
+from llmzero.strategies.random_search import RandomSearch
+
+STRATEGIES: Final[Mapping[str, type[BaseStrategy]]] = {
+    "llmzero": LLMZero,
+    "random": RandomSearch,
+    "grid": GridSearch,
+}
+
+
+def plan(search: TrainingSearch, nodes: Sequence[StageNode], now: datetime) -> Plan:
+    """Everything that follows from the stored objects of one search, by its own strategy.
+
+    Pure; ``nodes`` are all StageNodes of the search in any order, ``now`` is aware. Raises
+    ValueError where the strategy or one of its options is unknown.
+    """
+    name, options = search.spec.strategy.name, search.spec.strategy.options
+    found = check_options(name, options)
+    if found:
+        raise ValueError("; ".join(found))
+    return search_plan.plan(search, nodes, now, STRATEGIES[name])
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> list[str]:
+    """Every mistake in a strategy's name or options, as sentences; empty where there is none."""
+    strategy = STRATEGIES.get(name)
+    if strategy is None:
+        allowed = ", ".join(sorted(STRATEGIES))
+        return [f"strategy.name: found {name!r}, allowed are {allowed}"]
+    return problems(options, strategy.OPTIONS, name)
+
+
+__all__ = ["STRATEGIES", "Options", "check_options", "plan"]

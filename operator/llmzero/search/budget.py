@@ -1,0 +1,96 @@
+"""The budget: what a stage is charged, what is left, and which segment pays.
+
+The unit is a *full stage's worth of optimizer steps*. Device seconds would be closer to money,
+but differ from run to run: the same completions would then grow another tree.
+"""
+
+import re
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+from llmzero.api.spec import Budget
+from llmzero.api.stage import Phase
+
+FAILURE_FLOOR: Final = 0.25
+"""Least charge of a failed stage: a zero-cost failure makes a search run for ever.
+
+Source: reference "Values and backup" (seen in a toy search)."""
+
+SEGMENTS: Final = {"screen": 0.25, "tree": 0.50, "finish": 0.15, "promote": 0.10}
+"""Shares of ``budget.stages``. Source: reference "Why a tree loses to well-tuned constants", 1."""
+
+SLACK: Final = 1e-9
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def charge(steps: int, ran: int, phase: Phase, stage_steps: int) -> float:
+    """What a Train stage of ``steps`` is charged, in full stages' worth of steps.
+
+    Not ended: all of it, as a reserve (never below the charge of a failure). Succeeded: all of
+    it. Stopped: what it ran. Failed: what it ran, at least 0.25. Evaluations (0 steps): nothing.
+    """
+    if steps == 0:
+        return 0.0
+    whole, part = steps / stage_steps, min(ran, steps) / stage_steps
+    if phase is Phase.SUCCEEDED:
+        return whole
+    if phase is Phase.STOPPED:
+        return part
+    if phase is Phase.FAILED:
+        return max(part, FAILURE_FLOOR)
+    return max(whole, FAILURE_FLOOR)
+
+
+def duration(text: str) -> timedelta:
+    """``2d12h`` as a time span. Units: s, m, h, d."""
+    parts = re.findall(r"([0-9]+)([smhd])", text)
+    return timedelta(seconds=sum(int(n) * _UNITS[unit] for n, unit in parts))
+
+
+@dataclass(slots=True)
+class Account:
+    """Running sums over the nodes of a search, kept up to date while a plan creates stages."""
+
+    limit: float
+    gpu_hours: float | None = None
+    spent: float = 0.0
+    reserved: float = 0.0
+    device_seconds: float = 0.0
+    """Of everything that ended, evaluations included."""
+    train_device_seconds: float = 0.0
+    by_segment: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SEGMENTS, 0.0))
+
+    @classmethod
+    def of(cls, budget: Budget) -> "Account":
+        return cls(limit=budget.stages, gpu_hours=budget.gpu_hours)
+
+    @property
+    def used(self) -> float:
+        """Full stages' worth of steps, spent and reserved."""
+        return self.spent + self.reserved
+
+    @property
+    def left(self) -> float:
+        """Full stages' worth of steps that may still be reserved."""
+        left = self.limit - self.used
+        if self.gpu_hours is not None and self.spent > 0 and self.train_device_seconds > 0:
+            # What is in flight will hold its device about as long as its finished likes did.
+            rate = self.train_device_seconds / self.spent
+            hours = self.gpu_hours * 3600 - self.device_seconds
+            left = min(left, hours / rate - self.reserved)
+        return max(left, 0.0)
+
+    def affords(self, stages: float) -> bool:
+        return max(stages, FAILURE_FLOOR) <= self.left + SLACK
+
+    def reserve(self, stages: float, segment: str) -> None:
+        self.reserved += stages
+        self.by_segment[segment] += stages
+
+    def settle(self, stages: float, segment: str, device_seconds: float) -> None:
+        self.spent += stages
+        self.by_segment[segment] += stages
+        self.device_seconds += device_seconds
+        self.train_device_seconds += device_seconds

@@ -1,0 +1,170 @@
+"""The status of a search: what stands, in numbers, conditions and plain words."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from llmzero.api.base import Condition
+from llmzero.api.search import Best, Counts, Ledger, SearchStatus, TrainingSearch
+from llmzero.api.stage import Phase
+from llmzero.search.promotion import Evaluations, best_of, candidates, readings
+from llmzero.search.rows import Kind, stopped_early
+from llmzero.search.stopping import false_kill, leader, track
+from llmzero.search.tree import Tree
+from llmzero.search.values import Values
+
+SearchPhase = Literal[
+    "Pending", "Running", "Promoting", "Confirming", "Suspended", "Complete", "Failed"
+]
+ENDED = ("Complete", "Failed")
+_COUNTED = {
+    Phase.PENDING: "pending",
+    Phase.QUEUED: "queued",
+    Phase.RUNNING: "running",
+    Phase.STOPPING: "running",
+    Phase.SUCCEEDED: "succeeded",
+    Phase.STOPPED: "stopped",
+    Phase.FAILED: "failed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Where the plan found the search to stand."""
+
+    phase: SearchPhase
+    reason: str
+    """One CamelCase word for programs."""
+    message: str
+    """Where it stands and what a person can do, in words."""
+
+
+def count_failures(tree: Tree) -> int:
+    """Failed stages that ``budget.failures`` counts; never falls as the search goes on.
+
+    Out of memory and divergence are results of the settings and charged as such. They count
+    only before the first stage that succeeds, while the fault may lie with the manifest.
+    """
+    ended = [tree.rows[i] for i in tree.stages if tree.rows[i].sequence is not None]
+    first = min((r.sequence or 0 for r in ended if r.kind is Kind.VALUED), default=None)
+    return sum(
+        row.kind is Kind.VOID
+        or (row.kind is Kind.FAILED and (first is None or (row.sequence or 0) < first))
+        for row in ended
+    )
+
+
+def make_status(
+    search: TrainingSearch,
+    tree: Tree,
+    values: Values,
+    evaluations: Evaluations,
+    verdict: Verdict,
+    now: datetime,
+) -> SearchStatus:
+    """The whole status; what stands still since the stored one keeps its times."""
+    old = search.status
+    phase = verdict.phase
+    return SearchStatus(
+        observed_generation=search.metadata.generation,
+        phase=phase,
+        message=verdict.message[:2048],
+        started_at=old.started_at or now,
+        finished_at=(old.finished_at or now) if phase in ENDED else None,
+        counts=_counts(tree),
+        ledger=_ledger(tree, values, evaluations),
+        depth=max((tree.depth(i) for i in tree.stages), default=0),
+        best=_best(tree, values, evaluations, phase),
+        held_out=readings(tree, values, evaluations),
+        conditions=_conditions(search, verdict, now),
+    )
+
+
+def _counts(tree: Tree) -> Counts:
+    found = dict.fromkeys(Counts.model_fields, 0)
+    for row in [*(tree.rows[i] for i in tree.stages), *tree.orphans]:
+        found[_COUNTED[row.phase]] += 1
+    return Counts(**found)
+
+
+def _ledger(tree: Tree, values: Values, evaluations: Evaluations) -> Ledger:
+    rows = [*tree.rows[1:], *tree.orphans]
+    costs = [node.status.cost for node in evaluations.nodes]
+    early = [i for i in tree.stages if tree.rows[i].saved and stopped_early(tree.rows[i].node)]
+    audits = [i for i in tree.stages if tree.rows[i].audited]
+    ran_on = [i for i in audits if tree.rows[i].kind is Kind.VALUED]
+    best = leader(tree, values) if ran_on else None
+    curve = track(tree, best) if best is not None else []
+    seconds = sum(r.device_seconds for r in rows) + sum(c.device_seconds for c in costs)
+    return Ledger(
+        stages_spent=round(tree.account.spent, 6),
+        stages_reserved=round(tree.account.reserved, 6),
+        gpu_hours=round(seconds / 3600, 6),
+        train_tokens=sum(r.train_tokens for r in rows),
+        eval_tokens=sum(r.eval_tokens for r in rows) + sum(c.eval_tokens for c in costs),
+        agent_tokens=sum(r.agent_tokens for r in rows),
+        agent_dollars=round(sum(r.agent_dollars for r in rows), 6),
+        failures=count_failures(tree),
+        saved_by_stopping=round(sum(r.saved for r in rows), 6),
+        early_stopped=len(early),
+        audited=len(audits),
+        false_kills=sum(false_kill(tree, i, curve) for i in ran_on),
+    )
+
+
+def _best(tree: Tree, values: Values, evaluations: Evaluations, phase: SearchPhase) -> Best | None:
+    """The leader on the search split; from the choice on, the winner on the promote split."""
+    if phase in ("Confirming", "Complete"):
+        winner = best_of(tree, evaluations, candidates(tree, values, evaluations))
+        node = evaluations.promote[tree.rows[winner].name] if winner is not None else None
+        if node is not None and node.status.result is not None:
+            result = node.status.result
+            return Best(
+                node=node.spec.parent or "",
+                path=node.spec.path,
+                value=result.value,
+                standard_error=result.standard_error,
+                split="promote",
+            )
+    index = leader(tree, values)
+    estimate = values.estimate[index] if index is not None else None
+    if index is None or estimate is None:
+        return None
+    row = tree.rows[index]
+    return Best(
+        node=row.name,
+        path=row.path,
+        value=tree.sign * estimate.mean,
+        standard_error=estimate.variance**0.5,
+    )
+
+
+def _conditions(search: TrainingSearch, verdict: Verdict, now: datetime) -> list[Condition]:
+    """kstatus conditions. Ready means that the spec is accepted and worked on: a search that
+    runs for a day is Ready, so that Flux and Argo CD do not wait for it."""
+    failed = verdict.phase == "Failed"
+    stands = {
+        "Ready": not failed,
+        "Reconciling": False,
+        "Stalled": failed,
+        "Complete": verdict.phase == "Complete",
+        "Failed": failed,
+        "Suspended": verdict.phase == "Suspended",
+    }
+    return [_condition(search, kind, flag, verdict, now) for kind, flag in stands.items()]
+
+
+def _condition(
+    search: TrainingSearch, kind: str, flag: bool, verdict: Verdict, now: datetime
+) -> Condition:
+    status: Literal["True", "False"] = "True" if flag else "False"
+    old = next((c for c in search.status.conditions if c.type == kind), None)
+    kept = old is not None and old.status == status
+    return Condition(
+        type=kind,
+        status=status,
+        reason=verdict.reason,
+        message=verdict.message[:2048],
+        observed_generation=search.metadata.generation,
+        last_transition_time=old.last_transition_time if old is not None and kept else now,
+    )

@@ -1,0 +1,127 @@
+"""What a proposer or a judge may know of the tree: bounded, whatever the size of the tree."""
+
+from llmzero.api.curve import Curve
+from llmzero.api.proposals import (
+    BudgetLeft,
+    Infeasible,
+    ProposalRequest,
+    StageView,
+    VerdictRequest,
+)
+from llmzero.api.search import TrainingSearch
+from llmzero.api.stage import Outcome
+from llmzero.search.nodes import unit_draw
+from llmzero.search.promotion import ranked
+from llmzero.search.rows import Kind, Row
+from llmzero.search.stopping import Doomed, leader
+from llmzero.search.tree import Tree
+from llmzero.search.values import Values
+
+MOST_PATH = 64
+MOST_CHILDREN = 64
+MOST_BEST = 5
+MOST_INFEASIBLE = 16
+_SCALARS = (bool, int, float, str)
+
+
+def view(tree: Tree, index: int, with_curve: bool = False) -> StageView:
+    """One stage as a proposer sees it. ``value`` is the objective in its own direction."""
+    row = tree.rows[index]
+    spec, status = row.node.spec, row.node.status
+    return StageView(
+        node=row.name,
+        path=row.path,
+        depth=max(tree.depth(index), 1),
+        parameters=spec.parameters,
+        changes={c.name: (c.old, c.new) for c in spec.changes},
+        proposer=row.proposer,
+        rationale=spec.provenance.rationale[:512],
+        outcome=status.outcome.value if status.outcome else None,
+        steps=row.steps,
+        value=None if row.goodness is None else tree.sign * row.goodness,
+        standard_error=None if row.goodness is None else row.variance**0.5,
+        features=status.features,
+        pathologies=status.pathologies,
+        scores=[s.with_(per_question="") for s in status.curve.scores],
+        checkpoints=status.checkpoints,
+        start_step=row.start_step,
+        curve=_plain(status.curve) if with_curve else None,
+    )
+
+
+def proposal_request(
+    tree: Tree, values: Values, index: int, request_id: str, count: int
+) -> ProposalRequest:
+    """The question how to go on from stage ``index``."""
+    search = tree.search
+    path = tree.path(index)[-MOST_PATH:]
+    row = tree.rows[index]
+    best = [i for i in ranked(tree, values) if i not in path][:MOST_BEST]
+    return ProposalRequest(
+        request_id=request_id,
+        search=search.name,
+        task=_task(search),
+        objective=search.spec.objective.metric,
+        direction=search.spec.objective.direction,
+        parameters=search.spec.parameters,
+        fixed={k: v for k, v in search.spec.fixed.items() if isinstance(v, _SCALARS)},
+        stage_steps=tree.stage_steps,
+        path=[view(tree, i, with_curve=True) for i in path],
+        curve=_plain(row.node.status.curve),
+        children=[view(tree, i) for i in tree.children[index][-MOST_CHILDREN:]],
+        best=[view(tree, i, with_curve=place == 0) for place, i in enumerate(best)],
+        infeasible=infeasible(tree),
+        budget=BudgetLeft(
+            stages=tree.account.left,
+            depth=max(-(-(tree.horizon - row.end) // tree.stage_steps), 0),
+        ),
+        count=count,
+        seed=int(unit_draw("proposals", search.spec.strategy.seed, request_id) * 2**31),
+    )
+
+
+def verdict_request(tree: Tree, values: Values, doomed: Doomed) -> VerdictRequest:
+    """The question whether a doomed stage shall really stop."""
+    best = leader(tree, values)
+    assert best is not None
+    row = tree.rows[doomed.index]
+    return VerdictRequest(
+        request_id=f"{row.name}-stop",
+        search=tree.search.name,
+        objective=tree.search.spec.objective.metric,
+        direction=tree.search.spec.objective.direction,
+        stage=view(tree, doomed.index),
+        curve=_plain(row.node.status.curve),
+        best=view(tree, best),
+        best_curve=_plain(tree.rows[best].node.status.curve),
+        reason=doomed.message[:1024],
+    )
+
+
+def infeasible(tree: Tree) -> list[Infeasible]:
+    """Settings that ran out of memory or diverged: the newest, memory first."""
+    rows = sorted(
+        (r for r in tree.rows[1:] if r.kind is Kind.FAILED),
+        key=lambda r: (r.node.status.outcome is not Outcome.OUT_OF_MEMORY, -(r.sequence or 0)),
+    )
+    return [_infeasible(row) for row in rows[:MOST_INFEASIBLE]]
+
+
+def _infeasible(row: Row) -> Infeasible:
+    memory = row.node.status.outcome is Outcome.OUT_OF_MEMORY
+    return Infeasible(parameters=row.parameters, outcome="OutOfMemory" if memory else "Diverged")
+
+
+def _plain(curve: Curve) -> Curve:
+    """Without the answers to single questions: nobody reads them, and they are large."""
+    return curve.with_(scores=[s.with_(per_question="") for s in curve.scores])
+
+
+def _task(search: TrainingSearch) -> str:
+    task = search.spec.task
+    options = ", ".join(f"{k}={v}" for k, v in sorted(task.options.items()))
+    rewards = ", ".join(f"{r.name} (weight {r.weight:g})" for r in task.rewards)
+    text = f"{task.name}{f' with {options}' if options else ''}; rewards: {rewards}"
+    if task.system_prompt:
+        text += f"; system prompt: {task.system_prompt}"
+    return text[:2048]

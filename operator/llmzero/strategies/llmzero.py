@@ -1,0 +1,279 @@
+"""The strategy llmzero: screen the root, search the tree by UCT, finish the best, replicate.
+
+The budget's segments decide the order: rungs of a quarter stage with the top quarter continued,
+then UCT, then the two best lines continued to the horizon; a leading transition is repeated with
+another seed before two more stages are spent below it. A free slot is never left idle while any
+stage can be afforded.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+from llmzero.api.spec import SettingsMap
+from llmzero.api.stage import Provenance, StageNode
+from llmzero.search.budget import SEGMENTS, SLACK
+from llmzero.search.decisions import Create
+from llmzero.search.nodes import train_node
+from llmzero.search.protocol import Proposed
+from llmzero.search.rows import Kind
+from llmzero.search.selection import Selection
+from llmzero.search.stopping import leader
+from llmzero.search.tree import ROOT, Tree
+from llmzero.search.values import REPLICA, Values, same_transition
+from llmzero.search.widening import ROOT_MOST, root_width
+from llmzero.strategies.options import Options, share
+from llmzero.strategies.proposing import ProposingStrategy
+from llmzero.strategies.space import hopeless, known, local, spread
+
+RUNG = 0.25
+"""Length of a screening rung, in stages. Source: reference, "Why a tree loses", 1."""
+KEPT_RUNGS = 0.25
+"""Share of the rungs that is continued to a full stage."""
+SCREEN_MOST = 0.5
+"""Screening never takes more of the budget than this, so that a path can grow [ours]."""
+LINES = 2
+"""Paths that are finished to the horizon."""
+REPLICATE_BELOW = 1.0
+"""Stages spent below a leading transition at which it is repeated: before two are [reference]."""
+DEFAULT_EXPLORE = 0.2
+TRIES = 16
+
+
+class LLMZero(ProposingStrategy):
+    """Option ``explore``: share of random transitions among the changed children."""
+
+    OPTIONS: ClassVar[Options] = {"explore": share}
+
+    def __init__(self, tree: Tree, values: Values) -> None:
+        super().__init__(tree, values)
+        spec = tree.search.spec
+        self.explore = float(self.options.get("explore", DEFAULT_EXPLORE))
+        self.rung_steps = rung(tree.stage_steps, spec.stage.eval_every)
+        width = root_width(spec.budget.stages, spec.strategy.max_depth, spec.strategy.parallelism)
+        self.rungs = rung_count(spec.budget.stages, self.rung_steps / tree.stage_steps, width)
+        self._root_exhausted = False
+        self._seen = len(tree)
+        self._choice: Selection | None = None
+
+    def propose(self) -> Sequence[Proposed]:
+        node = self._replica() or self._screened() or self._finishing()
+        return (Create(node),) if node is not None else self._selected()
+
+    def questions(self) -> Sequence[Proposed]:
+        """Ahead of need, about stages whose first children are under way: their answers are there
+        when the next child is chosen, and no slot waits for them."""
+        if not self.asks_agent:
+            return ()
+        tree, found = self.tree, []
+        parents = {tree.parent[i]: None for i in tree.stages if tree.rows[i].kind is Kind.IN_FLIGHT}
+        for index in parents:
+            if index != ROOT and self.branches(index):
+                question = self.question_ahead(index)
+                if question is not None:
+                    found.append(question)
+        return found
+
+    # Screening ------------------------------------------------------------------------------
+
+    def _screened(self) -> StageNode | None:
+        """The next rung; once they have ended, the top quarter continued to a full stage."""
+        tree = self.tree
+        rungs = [i for i in tree.children[ROOT] if tree.rows[i].proposer != REPLICA]
+        if len(rungs) < self.rungs:
+            return self._rung()
+        if self.rung_steps == tree.stage_steps:
+            return None
+        ended = [i for i in rungs if tree.rows[i].kind is not Kind.IN_FLIGHT]
+        count = len(rungs) * KEPT_RUNGS
+        kept = math.ceil(count) if len(ended) == len(rungs) else int(len(ended) * KEPT_RUNGS)
+        for index in self._by_value(ended)[:kept]:
+            if not tree.has_continue(index) and self.can_branch(index):
+                why = "among the best rungs: continued to a full stage"
+                return self.going_on(index, "continue", why, "screen")
+        return None
+
+    def _rung(self) -> StageNode | None:
+        """The next child of the root: initial, then moves around it and an even spread in turn."""
+        if not self.affords(self.rung_steps):
+            return None
+        number = self.tree.next_number(ROOT)
+        found = self._root_setting(number)
+        if found is None:
+            self._root_exhausted = True
+            return None
+        point, provenance = found
+        return self.root_stage(point, provenance, self.rung_steps, "screen")
+
+    def _root_setting(self, number: int) -> tuple[SettingsMap, Provenance] | None:
+        parameters = self.search.spec.parameters
+        if not self.tree.children[ROOT]:
+            initial: SettingsMap = {p.name: p.clip(p.initial) for p in parameters}
+            return initial, Provenance(proposer="initial", rationale="the declared initial values")
+        taken = [self.tree.rows[i].parameters for i in self.tree.children[ROOT]]
+        for attempt in range(TRIES):
+            place = (number - 1) // 2 + attempt * ROOT_MOST
+            if number % 2:
+                point, why = local(parameters, place, self.seed)
+            else:
+                point, why = spread(parameters, place, self.seed), "an even spread of the space"
+            if not known(parameters, point, taken) and not hopeless(
+                parameters, point, self.failures
+            ):
+                return point, Provenance(proposer="explore", rationale=why)
+        return None
+
+    def _by_value(self, indices: Sequence[int]) -> list[int]:
+        ranked = [
+            (-estimate.mean, i)
+            for i in indices
+            if (estimate := self.values.estimate[i]) is not None
+            and self.tree.rows[i].kind is Kind.VALUED
+        ]
+        return [i for _, i in sorted(ranked)]
+
+    # Replicas -------------------------------------------------------------------------------
+
+    def _replica(self) -> StageNode | None:
+        """A repetition of a transition on the path to the leader, with another rollout seed."""
+        tree, account = self.tree, self.tree.account
+        best = leader(tree, self.values)
+        if best is None:
+            return None
+        for index in tree.path(best):
+            row = tree.rows[index]
+            cost = row.steps / tree.stage_steps
+            below = tree.visits[index] + tree.flying[index] - row.charge
+            if row.constant or row.proposer == REPLICA or below + SLACK < REPLICATE_BELOW:
+                continue
+            siblings = [tree.rows[i] for i in tree.children[tree.parent[index]]]
+            if any(s.proposer == REPLICA and same_transition(s, row) for s in siblings):
+                continue
+            paid = account.by_segment["promote"] + cost
+            if paid <= SEGMENTS["promote"] * account.limit + SLACK and account.affords(cost):
+                return self._repeated(index)
+        return None
+
+    def _repeated(self, index: int) -> StageNode:
+        row, up = self.tree.rows[index], self.tree.parent[index]
+        spec = row.node.spec
+        return train_node(
+            self.search,
+            parent=None if up == ROOT else self.tree.rows[up].node,
+            number=self.tree.next_number(up),
+            steps=row.steps,
+            parameters=dict(row.parameters),
+            provenance=Provenance(
+                proposer=REPLICA,
+                rationale=f"repeats {row.path}, which leads, with other rollouts",
+            ),
+            segment="promote",
+            start_step=row.start_step,
+            carry_optimizer=spec.carry_optimizer,
+            carry_reference=spec.carry_reference,
+            replica=1,
+        )
+
+    # Finishing ------------------------------------------------------------------------------
+
+    def _finishing(self) -> StageNode | None:
+        """The line with the best outlook, continued, once screen and tree are paid for."""
+        tree, account = self.tree, self.tree.account
+        begun = (SEGMENTS["screen"] + SEGMENTS["tree"]) * account.limit
+        if account.used - account.by_segment["promote"] + SLACK < begun:
+            return None
+        running = sum(
+            tree.rows[i].kind is Kind.IN_FLIGHT and tree.rows[i].segment == "finish"
+            for i in tree.stages
+        )
+        if running >= LINES:
+            return None
+        ends = [i for i in tree.stages if not tree.has_continue(i) and self.can_branch(i)]
+        best = max(ends, key=self._outlook, default=None)
+        if best is None:
+            return None
+        return self.going_on(best, "finish", "the best outlook at the full horizon", "finish")
+
+    def _outlook(self, index: int) -> float:
+        """The value that a stage is expected to reach with what is left of the budget."""
+        row, estimate = self.tree.rows[index], self.values.estimate[index]
+        assert estimate is not None
+        reach = row.end + int(self.tree.account.left * self.tree.stage_steps)
+        gain = self.values.expected(min(reach, self.tree.horizon)) - self.values.expected(row.end)
+        return estimate.mean + gain
+
+    # The tree -------------------------------------------------------------------------------
+
+    def _selected(self) -> Sequence[Proposed]:
+        choice = self._selection()
+        while (index := choice.choose()) is not None:
+            step = self._expanded(index)
+            if not any(isinstance(d, Create) for d in step):
+                choice.block(index)
+            if step:
+                return step
+        return ()
+
+    def _selection(self) -> Selection:
+        if self._choice is None:
+            self._choice = Selection(self.tree, self.values, self._able, self.rungs)
+        else:
+            for index in range(self._seen, len(self.tree)):
+                self._choice.added(index)
+        self._seen = len(self.tree)
+        return self._choice
+
+    def _able(self, index: int) -> bool:
+        if index == ROOT:
+            return self._root_able()
+        return self.branches(index)
+
+    def _root_able(self) -> bool:
+        """The root always takes another rung, but leaves half of the budget to the depth as long
+        as anything lives that could use it."""
+        if self._root_exhausted or not self.affords(self.rung_steps):
+            return False
+        tree = self.tree
+        cost = self.rung_steps / tree.stage_steps
+        if tree.account.left - cost + SLACK >= SCREEN_MOST * tree.account.limit:
+            return True
+        return not any(tree.rows[i].kind is Kind.IN_FLIGHT or self.branches(i) for i in tree.stages)
+
+    def _expanded(self, index: int) -> Sequence[Proposed]:
+        if index == ROOT:
+            node = self._rung() if self._root_able() else None
+            return () if node is None else (Create(node),)
+        if not self.branches(index):
+            return ()  # what was affordable when the plan began no longer is
+        if self.tree.rows[index].kind is Kind.VALUED and not self.tree.has_continue(index):
+            why = "the same settings carried on: what every change is compared with"
+            return (Create(self.going_on(index, "continue", why, "tree")),)
+        return self.transition(index)
+
+
+def rung(stage_steps: int, eval_every: int) -> int:
+    """Steps of a screening rung: a quarter stage, rounded up to a whole number of evaluations."""
+    return min(math.ceil(RUNG * stage_steps / eval_every) * eval_every, stage_steps)
+
+
+def screening_cost(rungs: int, length: float) -> float:
+    """Full stages that ``rungs`` of ``length`` stages cost, the kept ones continued."""
+    return rungs * length + math.ceil(rungs * KEPT_RUNGS) * (1 - length)
+
+
+def rung_count(stages: float, length: float, width: int) -> int:
+    """Rungs at the root: what a quarter of the budget pays, at least the root's own width,
+
+    at most 16 and what half of the budget pays; at least one.
+    """
+    fits = [
+        n
+        for n in range(1, ROOT_MOST + 1)
+        if screening_cost(n, length) <= SEGMENTS["screen"] * stages + SLACK
+    ]
+    most = [
+        n
+        for n in range(1, ROOT_MOST + 1)
+        if screening_cost(n, length) <= SCREEN_MOST * stages + SLACK
+    ]
+    return max(min(max([*fits[-1:], width]), max(most, default=1)), 1)
