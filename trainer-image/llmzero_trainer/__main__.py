@@ -17,7 +17,7 @@ from llmzero.api.contract import (
     StageRequest,
 )
 from llmzero_trainer.directory import FINAL, StageDirectory
-from llmzero_trainer.emit import Emitter
+from llmzero_trainer.emit import Emitter, say_refusal, say_termination
 from llmzero_trainer.errors import StageError, from_os_error, interrupted, invalid
 from llmzero_trainer.interrupt import Interrupt
 
@@ -26,6 +26,7 @@ CRASH = 1
 
 def main(arguments: list[str] | None = None) -> int:
     """The exit code of one invocation."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     given = _parser().parse_args(arguments)
     out = take_stdout()
     try:
@@ -52,15 +53,19 @@ def main(arguments: list[str] | None = None) -> int:
 def run_stage(out: TextIO) -> int:
     """Carry out the request in the environment, to its reserved exit code."""
     started = time.time()
-    request, root = request_from_environment()
-    attempt = _attempt()
-    directory = StageDirectory.of(root, request, attempt)
-    directory.open(request)
+    try:
+        request, root = request_from_environment()
+        directory = StageDirectory.of(root, request, _attempt())
+        directory.open(request)
+    except StageError as error:
+        print(f"{error.reason}: {error.message}", file=sys.stderr)
+        say_refusal(out, error)
+        return int(error.code)
     emitter = Emitter(out, directory, started)
     finished = directory.final_result()
     emitter.replay(shares=1 if finished else 2)
     if finished is not None:
-        emitter.repeat(finished)
+        say_termination(finished)
         return finished.exit_code
     interrupt = Interrupt()
     interrupt.install(lambda: _give_up(emitter))
@@ -78,32 +83,39 @@ def run_stage(out: TextIO) -> int:
             reason="Succeeded",
             step=ended.step,
             score=ended.score,
-            halvings=ended.halvings,
+            halvings=halvings,
             final=True,
         )
         return ExitCode.DONE
     except StageError as error:
-        problem = error
+        return _end_badly(error, directory, emitter, halvings)
     except OSError as error:
-        found = from_os_error(error, directory.path)
-        if found is None:
+        problem = from_os_error(error, directory.path)
+        if problem is None:
             raise
-        problem = found
+        return _end_badly(problem, directory, emitter, halvings)
+
+
+def _end_badly(
+    problem: StageError, directory: StageDirectory, emitter: Emitter, halvings: int
+) -> int:
+    """Say why the attempt ends and what is kept; a fenced attempt says it on stderr alone."""
     print(f"{problem.reason}: {problem.message}", file=sys.stderr)
+    if problem.code is ExitCode.FENCED:
+        return int(problem.code)
     whole = directory.last_whole()
     kept = whole[0] if whole else 0
     text = problem.message
     if problem.code is ExitCode.DIVERGED:
         text += f"; the last whole checkpoint is {kept}" if kept else "; no checkpoint was made yet"
-    if problem.code is not ExitCode.FENCED:
-        emitter.result(
-            problem.code,
-            reason=problem.reason,
-            message=text,
-            step=kept,
-            halvings=halvings,
-            final=problem.code in FINAL,
-        )
+    emitter.result(
+        problem.code,
+        reason=problem.reason,
+        message=text,
+        step=kept,
+        halvings=halvings,
+        final=problem.code in FINAL,
+    )
     return int(problem.code)
 
 

@@ -119,7 +119,7 @@ class StageDirectory:
             for e in self.path.iterdir()
             if e.is_dir() and (m := _WHOLE.fullmatch(e.name))
         ]
-        return max(found, default=None)
+        return max(found, default=None, key=lambda pair: (pair[0], pair[1].name < "d"))
 
     def publish(self, made: Path, name: str) -> Path:
         """Make a directory visible under ``name``, behind the fence."""
@@ -131,6 +131,13 @@ class StageDirectory:
         os.rename(made, target)
         sync_directory(self.path)
         return target
+
+    def promote_resume_point(self, step: int) -> Path:
+        """A checkpoint that was due when SIGTERM came becomes a regular one."""
+        self.check_fence()
+        os.rename(self.path / f"resume-{step}", self.checkpoint(step))
+        sync_directory(self.path)
+        return self.checkpoint(step)
 
     def drop_resume_points(self, before: int) -> None:
         """Remove what SIGTERM saved, once a regular checkpoint went past it."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from llmzero.api.contract import (
+    ATTEMPT_ENV,
     LINE_BYTES,
     OUTPUT_BYTES,
     TERMINATION_BYTES,
@@ -28,7 +29,7 @@ from llmzero.api.contract import (
 )
 from llmzero.api.curve import CURVE_METRICS, Score
 from llmzero_trainer.directory import StageDirectory, write_whole
-from llmzero_trainer.errors import from_os_error, storage
+from llmzero_trainer.errors import StageError, from_os_error, storage
 
 RESERVE_BYTES = 1024 * 1024
 """Part of the output that step records leave to evaluations, checkpoints and the result."""
@@ -60,6 +61,7 @@ class Emitter:
         self._fence_seen = 0.0
         self.totals = Totals()
         self.halvings = 0
+        self.checkpoints: set[int] = set()
         self.scores: dict[tuple[str, int], Score] = {}
 
     def replay(self, shares: int = 2) -> None:
@@ -72,6 +74,8 @@ class Emitter:
                 self._say(line)
             if record.type == "eval":
                 self.scores[record.split, record.score.step] = record.score
+            if record.type == "checkpoint":
+                self.checkpoints.add(record.step)
             if record.type == "attempt":
                 self.halvings = record.micro_batch_halvings
             if record.attempt == self._directory.attempt:
@@ -107,6 +111,7 @@ class Emitter:
         self._emit(EvalRecord(**self._head(), **record, seconds=round(seconds, 3)))
 
     def checkpoint(self, step: int, size: int) -> None:
+        self.checkpoints.add(step)
         self._emit(CheckpointRecord(**self._head(), step=step, bytes=size))
 
     def result(
@@ -145,10 +150,6 @@ class Emitter:
         self._emit(record)
         say_termination(record)
         return record
-
-    def repeat(self, record: ResultRecord) -> None:
-        """The result of a finished stage: it is stored, so it is only said again."""
-        say_termination(record)
 
     def _head(self) -> dict[str, Any]:
         with self._lock:
@@ -206,6 +207,22 @@ class Emitter:
             self._stream.flush()
         except (BrokenPipeError, ValueError):
             self._stream = None  # the reader is gone; the file has everything
+
+
+def say_refusal(out: TextIO, problem: StageError) -> None:
+    """The result of an attempt that could not even open its directory: said, not stored."""
+    attempt = os.environ.get(ATTEMPT_ENV, "1")
+    record = ResultRecord(
+        attempt=int(attempt) if attempt.isdigit() and int(attempt) else 1,
+        seq=1,
+        time=time.time(),
+        exit_code=problem.code,
+        reason=problem.reason,
+        message=_cut(problem.message, 512),
+    )
+    out.write(_line(record) + "\n")
+    out.flush()
+    say_termination(record)
 
 
 def say_termination(record: ResultRecord) -> None:

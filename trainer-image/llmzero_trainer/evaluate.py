@@ -84,10 +84,10 @@ class Evaluator:
         was_training = model.training
         model.eval()
         try:
-            with own_randomness(f"{self._request.split}"), torch.no_grad():
-                for number, batch in enumerate(self._batches()):
+            with own_randomness(self._request.split), torch.no_grad():
+                for batch in self._batches():
                     self._interrupt.check()
-                    rows += self._decode(model, batch, entropy, number)
+                    rows += self._decode_in_memory(model, batch, entropy)
         finally:
             model.train(was_training)
         score = self._score(rows, step, entropy)
@@ -100,8 +100,23 @@ class Evaluator:
         for start in range(0, len(self.questions), size):
             yield self.questions[start : start + size]
 
+    def _decode_in_memory(
+        self, model: Any, batch: Sequence[Question], entropy: "EntropyMeter"
+    ) -> list[dict[str, Any]]:
+        """Decode a batch, in halves where it does not fit; greedy answers stay the same."""
+        try:
+            return self._decode(model, batch, entropy)
+        except torch.OutOfMemoryError:
+            if len(batch) == 1:
+                raise
+        entropy.drop_batch()
+        torch.cuda.empty_cache()
+        half = len(batch) // 2
+        rows = self._decode_in_memory(model, batch[:half], entropy)
+        return rows + self._decode_in_memory(model, batch[half:], entropy)
+
     def _decode(
-        self, model: Any, batch: Sequence[Question], entropy: "EntropyMeter", number: int
+        self, model: Any, batch: Sequence[Question], entropy: "EntropyMeter"
     ) -> list[dict[str, Any]]:
         samples = self._request.evaluation.samples
         asked = [q for q in batch for _ in range(samples)]
@@ -208,6 +223,10 @@ class EntropyMeter(LogitsProcessor):  # type: ignore[misc]
         self._eos = torch.tensor(eos, dtype=torch.long, device=device)
         self._batches.append(torch.zeros(2, dtype=torch.float64, device=device))
         self._first = True
+
+    def drop_batch(self) -> None:
+        """Forget the batch that was begun last."""
+        self._batches.pop()
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         if not self._first:

@@ -67,9 +67,8 @@ def load_tokenizer(request: StageRequest) -> Any:
     return tokenizer
 
 
-def load_policy(root: Path, request: StageRequest) -> Policy:
-    """The start checkpoint in float32, ready to be trained (LoRA: adapter on the base)."""
-    start = start_path(root, request)
+def load_policy(request: StageRequest, start: Path | None) -> Policy:
+    """A checkpoint (None: the base) in float32, ready to be trained (LoRA: adapter on the base)."""
     tokenizer = load_tokenizer(request)
     if request.model.peft is None:
         return Policy(_load_model(request, start), tokenizer)
@@ -85,11 +84,11 @@ def load_policy(root: Path, request: StageRequest) -> Policy:
     return Policy(adapted, tokenizer)
 
 
-def load_scored(root: Path, request: StageRequest) -> Policy:
-    """The checkpoint to evaluate, on the device that is there."""
+def load_scored(request: StageRequest, start: Path | None) -> Policy:
+    """A checkpoint (None: the base) to evaluate, on the device that is there."""
     import torch
 
-    policy = load_policy(root, request)
+    policy = load_policy(request, start)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     policy.model.to(device).eval()
     return policy
@@ -165,6 +164,22 @@ def _reference_source(root: Path, request: StageRequest) -> Path | None:
     except FileNotFoundError as error:
         raise storage(f"{parents}: the parent's KL reference is not there") from error
     return None if base else parents
+
+
+def set_adapter_reference(model: Any, reference: Path | None) -> None:
+    """Put a carried KL reference into LoRA's adapter ``ref``, which TRL made from the parent."""
+    import torch
+    from safetensors.torch import load_file
+
+    kept = load_file(reference / ADAPTER[0]) if reference is not None else {}
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if ".ref." not in name:
+                continue
+            if reference is not None:
+                weight.copy_(kept[name.replace(".ref.", ".")])
+            elif ".lora_B." in name:
+                weight.zero_()  # the base model: an adapter that adds nothing
 
 
 def _weight_files(source: Path | None) -> list[str]:

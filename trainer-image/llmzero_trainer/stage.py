@@ -3,6 +3,7 @@
 import gc
 import math
 import sys
+import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,13 +14,19 @@ import torch
 from llmzero.api.contract import StageRequest
 from llmzero.api.curve import Score
 from llmzero_trainer import data_order, tasks
-from llmzero_trainer.directory import StageDirectory
+from llmzero_trainer.directory import StageDirectory, tree_bytes
 from llmzero_trainer.emit import Emitter
 from llmzero_trainer.errors import StageError, diverged, interrupted, invalid, out_of_memory
 from llmzero_trainer.evaluate import DEFAULT_LENGTH, Evaluator, prompt_of, tokenize
 from llmzero_trainer.grpo import Batching, check_fields, config, group_size, stage_batching
 from llmzero_trainer.interrupt import Interrupt
-from llmzero_trainer.model import keep_reference, load_policy, load_scored, start_path
+from llmzero_trainer.model import (
+    keep_reference,
+    load_policy,
+    load_scored,
+    set_adapter_reference,
+    start_path,
+)
 from llmzero_trainer.rewards import RewardSet
 from llmzero_trainer.rewards.base import ID_COLUMN, columns_of
 from llmzero_trainer.tasks import LoadedTask
@@ -93,9 +100,7 @@ class Stage:
         request = self._request
         step = request.start_step or 0
         self._say_attempt(None)
-        policy = load_scored(self._root, request)
-        if policy.lora is not None:
-            policy.lora = None  # the base model itself is scored
+        policy = load_scored(request, start_path(self._root, request))
         rewards = RewardSet(request.task.rewards, task, 1)
         evaluator = self._evaluator(task, rewards, policy.tokenizer)
         self._check_positions(policy, task, evaluator)
@@ -104,11 +109,15 @@ class Stage:
         return Ended(step, done.score, self.halvings)
 
     def _train(self, task: LoadedTask) -> Ended:
-        request, cut = self._request, self._cut()
-        resume = self._directory.last_whole()
+        request = self._request
+        if request.steps < 1:
+            raise invalid(f"steps: found {request.steps}, a stage of mode train needs at least 1")
+        resume = self._resume_point()
         self._say_attempt(resume[0] if resume else None)
         rewards = RewardSet(request.task.rewards, task, group_size(request))
-        trainer = self._trainer(task, rewards, cut, resumed=resume is not None)
+        if resume is not None and resume[0] >= request.steps:
+            return self._score_trained(task, rewards, *resume)
+        trainer = self._trainer(task, rewards, self._cut(), resumed=resume is not None)
         self._interrupt.check()
         if resume is None:
             trainer.train()
@@ -116,28 +125,46 @@ class Stage:
             trainer.restore(resume[1])
             trainer.train(resume_from_checkpoint=str(resume[1]))
         step = int(trainer.state.global_step)
-        if step < request.steps:
-            if self._interrupt.requested:
-                whole = self._directory.last_whole()
-                kept = f"saved step {whole[0]}" if whole else "nothing was saved"
-                raise interrupted(f"stopped by SIGTERM after step {step}, {kept}")
-            raise diverged(f"training ended by itself at step {step} of {request.steps}")
         score = self._emitter.scores.get((request.split, step))
-        if score is None:  # killed between the last checkpoint and its evaluation's record
-            trainer.evaluate_now()
-            score = self._emitter.scores[request.split, step]
+        if self._interrupt.requested and (step < request.steps or score is None):
+            whole = self._directory.last_whole()
+            kept = f"saved step {whole[0]}" if whole else "nothing was saved"
+            raise interrupted(f"stopped by SIGTERM after step {step}, {kept}")
+        return Ended(step, score, self.halvings)
+
+    def _resume_point(self) -> tuple[int, Path] | None:
+        """The furthest whole checkpoint; one that was due when SIGTERM came is made regular."""
+        found = self._directory.last_whole()
+        if found is None:
+            return None
+        step, path = found
+        due = step >= self._request.steps or step % self._request.checkpoint_every == 0
+        if due and path.name.startswith("resume-"):
+            path = self._directory.promote_resume_point(step)
+        if step in self._directory.checkpoints() and step not in self._emitter.checkpoints:
+            self._emitter.checkpoint(step, tree_bytes(path))
+        return step, path
+
+    def _score_trained(self, task: LoadedTask, rewards: RewardSet, step: int, path: Path) -> Ended:
+        """All steps are done; what an earlier attempt may have missed is the last evaluation."""
+        score = self._emitter.scores.get((self._request.split, step))
+        if score is None:
+            policy = load_scored(self._request, path)
+            done = self._evaluator(task, rewards, policy.tokenizer).evaluate(policy.model, step)
+            self._emitter.evaluation(self._request.split, done.score, done.tokens, done.seconds)
+            score = done.score
         return Ended(step, score, self.halvings)
 
     def _trainer(self, task: LoadedTask, rewards: RewardSet, cut: Batching, resumed: bool) -> Any:
         from datasets import Dataset
-        from pyarrow.lib import ArrowException
 
         from llmzero_trainer.training import StageCallback, StageTrainer
 
         request = self._request
         on_cpu = not torch.cuda.is_available()
         arguments = config(request, self._directory.work, cut, rewards.weights, on_cpu)
-        policy = load_policy(self._root, request)
+        start = start_path(self._root, request)
+        policy = load_policy(request, start)
         evaluator = self._evaluator(task, rewards, policy.tokenizer)
         self._check_positions(policy, task, evaluator)
         reference = keep_reference(self._root, request, self._directory)
@@ -148,9 +175,8 @@ class Stage:
         columns["prompt"] = [prompt_of(q, request, policy.tokenizer) for q in rows]
         try:
             data = Dataset.from_dict(columns)
-        except (ArrowException, TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:
             raise invalid(f"task: a column holds values of several types: {error}") from error
-        start = start_path(self._root, request)
         carried = request.carry_optimizer and start is not None and not resumed
         callback = StageCallback(
             request,
@@ -162,19 +188,24 @@ class Stage:
         if request.model.peft is None and reference is not None:
             # TRL loads the reference from where the policy says that it came from.
             policy.model.config._name_or_path = str(reference)
-        trainer = StageTrainer(
-            model=policy.model,
-            reward_funcs=rewards.functions,
-            args=arguments,
-            train_dataset=data,
-            processing_class=policy.tokenizer,
-            callbacks=[callback],
-            peft_config=policy.lora,
-            directory=self._directory,
-            emitter=self._emitter,
-            evaluator=evaluator,
-            generation_rows=cut.generation,
-        )
+        try:
+            trainer = StageTrainer(
+                model=policy.model,
+                reward_funcs=rewards.functions,
+                args=arguments,
+                train_dataset=data,
+                processing_class=policy.tokenizer,
+                callbacks=[callback],
+                peft_config=policy.lora,
+                directory=self._directory,
+                emitter=self._emitter,
+                evaluator=evaluator,
+                generation_rows=cut.generation,
+            )
+        except (NotImplementedError, TypeError, ValueError) as error:
+            raise invalid(f"TRL refuses the stage: {error}") from error
+        if request.model.peft is not None and start is not None and arguments.beta != 0:
+            set_adapter_reference(trainer.model, reference)
         callback.trainer = trainer
         return trainer
 
@@ -229,6 +260,7 @@ def quiet() -> None:
     import datasets
     from transformers.utils import logging
 
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
     logging.disable_progress_bar()
     datasets.disable_progress_bars()
 

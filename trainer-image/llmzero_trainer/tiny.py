@@ -15,6 +15,7 @@ import random
 import shutil
 import sys
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +37,27 @@ MODEL = {
     "max_position_embeddings": 128,
     "tie_word_embeddings": True,
 }
-RECIPE = {
-    "seed": 0,
-    "steps": 1000,
-    "batch": 96,
-    "learning_rate": 4e-3,
-    "warmup": 50,
-    "scratch": 0.25,
-    "direct": 0.10,
-    "pairs": 5000,
-}
-SCRATCH = RECIPE["scratch"]
-DIRECT = SCRATCH + RECIPE["direct"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The supervised warm-up: AdamW with linear decay, ``batch`` lines a step.
+
+    scratch, direct: shares of the lines answered so; the rest is careless. pairs: the last so
+    many of the task's order are shown (the scored splits are drawn from its front).
+    """
+
+    seed: int = 0
+    steps: int = 1000
+    batch: int = 96
+    learning_rate: float = 4e-3
+    warmup: int = 50
+    scratch: float = 0.25
+    direct: float = 0.10
+    pairs: int = 5000
+
+
+RECIPE = Recipe()
 WIDTH = 15
 """Tokens of the longest line: 99+99= >891>198 and the end."""
 """``pairs``: the last so many of the task's order; the evaluation splits are drawn from the front."""
@@ -88,7 +98,7 @@ def inputs_hash() -> str:
     """Hash of what decides the model: its shape, the recipe, and the code that carries it out."""
     code = "".join(inspect.getsource(f) for f in (_answers, _train, _tokenizer))
     code += inspect.getsource(scratchpad_addition.questions)
-    text = json.dumps([TOKENS, MODEL, RECIPE, code], sort_keys=True)
+    text = json.dumps([TOKENS, MODEL, asdict(RECIPE), code], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -147,7 +157,7 @@ def _train(tokenizer: Any) -> Any:
     torch.set_num_threads(1)
     state = torch.get_rng_state()
     try:
-        torch.manual_seed(RECIPE["seed"])
+        torch.manual_seed(RECIPE.seed)
         config = Qwen3Config(
             **MODEL,
             pad_token_id=tokenizer.pad_token_id,
@@ -155,25 +165,29 @@ def _train(tokenizer: Any) -> Any:
             bos_token_id=None,
         )
         model = Qwen3ForCausalLM(config)
-        rng = random.Random(RECIPE["seed"])
-        pairs = list(scratchpad_addition.questions(scratchpad_addition.DIGITS))[-RECIPE["pairs"] :]
-        optimizer = torch.optim.AdamW(model.parameters(), lr=RECIPE["learning_rate"], fused=True)
-        for step in range(RECIPE["steps"]):
+        right = RECIPE.scratch + RECIPE.direct
+        rng = random.Random(RECIPE.seed)
+        pairs = list(scratchpad_addition.questions(scratchpad_addition.DIGITS))[-RECIPE.pairs :]
+        optimizer = torch.optim.AdamW(model.parameters(), lr=RECIPE.learning_rate, fused=True)
+        for step in range(RECIPE.steps):
             # Padded on the right, so that the causal mask is all the attention needs.
-            ids = torch.full((RECIPE["batch"], WIDTH), tokenizer.pad_token_id)
-            wanted = torch.full((RECIPE["batch"], WIDTH), -100)
-            for row, question in enumerate(rng.choices(pairs, k=RECIPE["batch"])):
+            ids = torch.full((RECIPE.batch, WIDTH), tokenizer.pad_token_id)
+            wanted = torch.full((RECIPE.batch, WIDTH), -100)
+            for row, question in enumerate(rng.choices(pairs, k=RECIPE.batch)):
                 draw = rng.random()
-                way = "scratch" if draw < SCRATCH else "direct" if draw < DIRECT else "careless"
-                asked = [TOKENS.index(c) for c in question.prompt]
-                answer = _answers(question.prompt, question.answer)[way]
+                way = (
+                    "scratch" if draw < RECIPE.scratch else "direct" if draw < right else "careless"
+                )
+                prompt = str(question.prompt)
+                asked = [TOKENS.index(c) for c in prompt]
+                answer = _answers(prompt, question.answer)[way]
                 said = [*(TOKENS.index(c) for c in answer), tokenizer.eos_token_id]
                 end = len(asked) + len(said)
                 ids[row, :end] = torch.tensor(asked + said)
                 wanted[row, len(asked) : end] = torch.tensor(said)
-            left = 1 - step / RECIPE["steps"]
-            warm = min(1.0, (step + 1) / RECIPE["warmup"])
-            optimizer.param_groups[0]["lr"] = RECIPE["learning_rate"] * warm * left
+            left = 1 - step / RECIPE.steps
+            warm = min(1.0, (step + 1) / RECIPE.warmup)
+            optimizer.param_groups[0]["lr"] = RECIPE.learning_rate * warm * left
             loss = model(input_ids=ids, labels=wanted).loss
             optimizer.zero_grad()
             loss.backward()

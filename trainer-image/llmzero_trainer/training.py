@@ -9,7 +9,7 @@ import torch
 from transformers import PrinterCallback, TrainerCallback
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from llmzero.api.contract import StageRequest
+from llmzero.api.contract import ExitCode, StageRequest
 from llmzero_trainer.directory import StageDirectory, tree_bytes
 from llmzero_trainer.emit import Emitter
 from llmzero_trainer.errors import StageError, diverged, from_os_error, storage
@@ -56,9 +56,21 @@ class StageTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Our protocol in place of TRL's own, which uses the stage's sampling settings."""
-        self.evaluate_now()
         self.control.should_evaluate = False
+        try:
+            self.evaluate_now()
+        except StageError as error:
+            if error.code is not ExitCode.INTERRUPTED:
+                raise
+            self.stop_soon()  # the next attempt evaluates this step
         return {}
+
+    def stop_soon(self) -> None:
+        """SIGTERM: stop after this step; save where much work would be lost."""
+        lost = time.monotonic() - self.saved_at
+        self.control.should_save = lost > SAVE_WORTH * self.save_seconds
+        self.control.should_training_stop = True
+        self.resumable_only = True
 
     def evaluate_now(self) -> None:
         """Score the policy at this step and say so."""
@@ -157,24 +169,27 @@ class StageCallback(TrainerCallback):  # type: ignore[misc]
         self._emitter.expect(state.max_steps - state.global_step)
         if self._moments is not None:
             carry_moments(keywords["optimizer"], self._moments)
-        if state.global_step == 0 and self._request.start_node is None:
-            assert self.trainer is not None
-            self.trainer.evaluate_now()  # nobody else scores the base model on this split
+        assert self.trainer is not None
+        # Nobody else scores the base model on this split; a resumed step may lack its score.
+        due = self._due(state) if state.global_step else self._request.start_node is None
+        if due and (self._request.split, state.global_step) not in self._emitter.scores:
+            self.trainer.evaluate_now()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        step, last = state.global_step, state.global_step >= state.max_steps
+        assert self.trainer is not None
         control.should_log = True
         if self._interrupt.requested:
-            assert self.trainer is not None
-            lost = time.monotonic() - self.trainer.saved_at
-            control.should_save = lost > SAVE_WORTH * self.trainer.save_seconds
-            control.should_evaluate = False
-            control.should_training_stop = True
-            self.trainer.resumable_only = True
+            self.trainer.stop_soon()
             return control
-        control.should_evaluate = last or step % self._request.eval_every == 0
-        control.should_save = last or step % self._request.checkpoint_every == 0
+        last = state.global_step >= state.max_steps
+        control.should_evaluate = self._due(state)
+        control.should_save = last or state.global_step % self._request.checkpoint_every == 0
         return control
+
+    def _due(self, state: Any) -> bool:
+        """Whether this step is to be evaluated."""
+        step: int = state.global_step
+        return step >= state.max_steps or step % self._request.eval_every == 0
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any

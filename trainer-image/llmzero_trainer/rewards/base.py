@@ -72,7 +72,7 @@ class RewardSet:
         self, questions: Sequence[Question], prompts: list[Any], completions: list[Any], ids: Any
     ) -> list[list[float | None]]:
         """Rewards outside of training: one list for each function. Raises StageError."""
-        keywords = {**columns_of(questions), ID_COLUMN: list(range(len(questions)))}
+        keywords: dict[str, Any] = {**columns_of(questions), ID_COLUMN: list(range(len(questions)))}
         keywords |= {"completion_ids": ids, "trainer_state": None}
         keywords |= {"log_extra": _ignore, "log_metric": _ignore}
         training, self.questions = self.questions, list(questions)

@@ -132,7 +132,9 @@ def question_from_row(
     return Question(prompt=prompt, answer=row.get(answer_column), columns=columns)
 
 
-def take_options(task: str, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict:
+def take_options(
+    task: str, options: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> dict[str, Any]:
     """Options over their defaults. Raises StageError for a name that the task does not know."""
     unknown = sorted(set(options) - set(defaults))
     if unknown:
