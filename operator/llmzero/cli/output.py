@@ -19,6 +19,8 @@ from llmzero.local.errors import RunError, UsageError
 from llmzero.local.store import RunDirectory, read_run
 
 console = Console()
+if not console.is_terminal:
+    console = Console(width=120)  # a pipe has no width: tables need more than the default 80
 errors = Console(stderr=True)
 
 

@@ -9,8 +9,10 @@ from llmzero.api.curve import CURVE_BYTES, CURVE_METRICS, CURVE_POINTS, Curve, S
 _KEPT_SCORES = 64
 
 
-def _rounded(value: float) -> float:
-    return float(f"{value:.5g}")
+def _rounded(value: float) -> float | None:
+    """Five significant digits; None where a sum or the rounding left the range of floats."""
+    rounded = float(f"{value:.5g}")
+    return rounded if math.isfinite(rounded) else None
 
 
 class _Bins:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from llmzero.api.contract import StageRequest
+from llmzero.api.parameters import initial_point
 from llmzero.api.search import TrainingSearch
 from llmzero.api.spec import SearchSpec
 from llmzero.api.stage import Purpose, StageNode
@@ -45,13 +46,14 @@ def stage_request(search: TrainingSearch, node: StageNode) -> StageRequest:
     Searched names with the prefix ``task.`` become task options, ``rewards.`` become weights.
     """
     spec, stage = search.spec, node.spec
+    # The base model, when it is scored, has no settings of its own.
+    settings = {**initial_point(spec.parameters), **stage.parameters}
     options = {
         **spec.task.options,
-        **{k.removeprefix(TASK): v for k, v in stage.parameters.items() if k.startswith(TASK)},
+        **{k.removeprefix(TASK): v for k, v in settings.items() if k.startswith(TASK)},
     }
     rewards = [
-        r.with_(weight=float(stage.parameters.get(REWARD + r.name, r.weight)))
-        for r in spec.task.rewards
+        r.with_(weight=float(settings.get(REWARD + r.name, r.weight))) for r in spec.task.rewards
     ]
     training = stage.purpose is Purpose.TRAIN
     return StageRequest(
@@ -63,7 +65,7 @@ def stage_request(search: TrainingSearch, node: StageNode) -> StageRequest:
         model=spec.model,
         task=spec.task.with_(options=options, rewards=rewards),
         objective_metric=spec.objective.metric,
-        grpo=grpo_settings(spec, stage.parameters),
+        grpo=grpo_settings(spec, settings),
         evaluation=spec.evaluation.with_(max_completion_length=evaluation_length(spec)),
         split=_SPLITS[stage.purpose],
         steps=stage.steps,
