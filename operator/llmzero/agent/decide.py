@@ -16,7 +16,7 @@ from llmzero.agent.metrics import Metrics
 from llmzero.agent.prices import Price, dollars
 from llmzero.agent.prompts import Prompt, PromptTooLong, proposal_prompt, verdict_prompt
 from llmzero.agent.settings import AgentSettings
-from llmzero.agent.shapes import ProposalDraft, VerdictDraft
+from llmzero.agent.shapes import ProposalDraft, VerdictDraft, proposal_shape
 from llmzero.api.proposals import (
     Answered,
     ProposalAnswer,
@@ -81,7 +81,7 @@ class Decider:
                 return Judged(None, [clean(str(error), 300)])
             return Judged(answer, problems(request, answer))
 
-        asked = await self._ask(ProposalDraft, question, judge, tokens, seconds)
+        asked = await self._ask(proposal_shape(request), question, judge, tokens, seconds)
         usage = self._usage(tokens, started)
         if isinstance(asked, str):
             answered = by_rules(request, asked).with_(usage=usage)

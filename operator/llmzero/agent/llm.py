@@ -77,6 +77,9 @@ _PLAIN_CHAT = OpenAIModelProfile(
 """What every OpenAI-compatible server understands: many chat templates allow one system message,
 at the start."""
 
+PROBE_TOKENS = 1_000
+"""For the probe's form of two fields: room for a model that thinks first."""
+
 
 class _Probe(BaseModel):
     """A form."""
@@ -126,7 +129,10 @@ class Llm:
 
     async def _strictest_mode(self) -> OutputMode:
         for mode in MODES:
-            asked = "Fill in the form." if mode in ("json-object", "text") else "Say only: hello."
+            if mode == "guided-json" and self._settings.provider == "anthropic":
+                continue
+            held = mode in ("json-schema", "guided-json", "tool")
+            asked = "Say only: hello." if held else "Fill in the form."
             prompt = Prompt("You are being tested.", asked, "", ())
             try:
                 await self._run(mode, _Probe, prompt, None, _accepted, RunUsage(), repairs=0)
@@ -172,7 +178,9 @@ class Llm:
             output_type=_output(mode, shape),
             instructions=prompt.system,
             retries=repairs,
-            model_settings=self._model_settings(),
+            model_settings=self._model_settings(
+                mode, shape, PROBE_TOKENS if shape is _Probe else self._settings.max_output_tokens
+            ),
         )
 
         @agent.output_validator
@@ -225,14 +233,19 @@ class Llm:
             settings.model, provider=compatible, profile=merge_profile(_PLAIN_CHAT, output)
         )
 
-    def _model_settings(self) -> ModelSettings:
+    def _model_settings(
+        self, mode: OutputMode, shape: type[BaseModel], limit: int
+    ) -> ModelSettings:
         settings = ModelSettings(
-            max_tokens=self._settings.max_output_tokens,
+            max_tokens=min(self._settings.max_output_tokens, limit),
             max_retries=self._settings.retries,
             framing_announcement="never",
         )
         if self._settings.temperature is not None:
             settings["temperature"] = self._settings.temperature
+        if mode == "guided-json":
+            guide = {"type": "json_object", "schema": shape.model_json_schema()}
+            settings["extra_body"] = {"response_format": guide}
         return settings
 
 
@@ -268,6 +281,7 @@ def _failed(error: Exception, problems: list[str], requests: int) -> LlmFailed:
         case errors.OutputTokenLimitExceeded():
             return LlmFailed("truncated", "the answer was cut off at the output token limit")
         case errors.UnexpectedModelBehavior() | errors.UsageLimitExceeded():
+            problems = problems or _schema_problems(error)
             first = f": {clean(problems[0], 300)}" if problems else ""
             repaired = " after one repair" if requests > 1 else ""
             return LlmFailed("invalid", f"no valid answer{repaired}{first}")
@@ -282,6 +296,16 @@ def _failed(error: Exception, problems: list[str], requests: int) -> LlmFailed:
         case errors.ModelAPIError():
             return LlmFailed("server-error", f"the endpoint fails{status}")
     return LlmFailed("broken", f"the endpoint's answer cannot be read ({type(error).__name__})")
+
+
+def _schema_problems(error: Exception) -> list[str]:
+    """What pydantic found wrong with the last draft, without what it found there."""
+    for cause in _causes(error):
+        retry = getattr(cause, "tool_retry", None)
+        details = getattr(retry, "content", None)
+        if isinstance(details, list):
+            return [f"{'.'.join(str(x) for x in d['loc'])}: {d['msg']}" for d in details]
+    return []
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:

@@ -7,10 +7,11 @@ from pydantic import Field
 
 from llmzero.api.base import Model
 
-OutputMode = Literal["json-schema", "tool", "json-object", "text"]
-MODES: tuple[OutputMode, ...] = ("json-schema", "tool", "json-object", "text")
-"""Ways to a typed answer, the strictest first: the endpoint's decoder is held to the schema, a
-forced tool call, JSON of any shape, plain text that is hoped to be JSON. All are validated."""
+OutputMode = Literal["json-schema", "guided-json", "tool", "json-object", "text"]
+MODES: tuple[OutputMode, ...] = ("json-schema", "guided-json", "tool", "json-object", "text")
+"""Ways to a typed answer, the strictest first: the endpoint's decoder is held to the schema; the
+same in the dialect of llama-cpp-python (response_format json_object with a schema); a forced tool
+call; JSON of any shape; plain text that is hoped to be JSON. All are validated."""
 
 
 class AgentSettings(Model):

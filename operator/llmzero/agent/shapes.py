@@ -3,12 +3,20 @@
 Strict JSON schemas know no free-form maps, so changes and forecasts are lists of pairs here.
 """
 
-from typing import Literal, TypeVar
+from collections.abc import Sequence
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from llmzero.api.curve import PathologyKind
-from llmzero.api.proposals import BranchFrom, Diagnosis, Proposal, ProposalAnswer
+from llmzero.api.curve import CURVE_METRICS, PathologyKind
+from llmzero.api.proposals import (
+    BranchFrom,
+    Diagnosis,
+    Proposal,
+    ProposalAnswer,
+    ProposalRequest,
+)
+from llmzero.client.judge import branch_steps
 
 T = TypeVar("T")
 
@@ -91,6 +99,47 @@ class ProposalDraft(_Shape):
                 for t in self.proposals
             ],
         )
+
+
+def proposal_shape(request: ProposalRequest) -> type[ProposalDraft]:
+    """The draft with this request's own names and checkpoints: a decoder that is held to
+    the schema cannot even spell another parameter. The same for all stages of a search."""
+    setting = create_model(
+        "Setting",
+        __base__=Setting,
+        __doc__=Setting.__doc__,
+        parameter=_one_of(Setting, "parameter", [p.name for p in request.parameters]),
+    )
+    forecast = create_model(
+        "Forecast",
+        __base__=Forecast,
+        __doc__=Forecast.__doc__,
+        metric=_one_of(
+            Forecast, "metric", sorted({request.objective, *CURVE_METRICS, *request.curve.metrics})
+        ),
+    )
+    transition = create_model(
+        "Transition",
+        __base__=Transition,
+        __doc__=Transition.__doc__,
+        changes=(list[setting], Field(min_length=1, max_length=8)),
+        expected=(list[forecast], Field(max_length=8)),
+    )
+    return create_model(
+        "ProposalDraft",
+        __base__=ProposalDraft,
+        __doc__=ProposalDraft.__doc__,
+        branch_step=_one_of(ProposalDraft, "branch_step", branch_steps(request.path[-1])),
+        proposals=(
+            list[transition],
+            Field(min_length=1, max_length=8),
+        ),
+    )
+
+
+def _one_of(model: type[BaseModel], field: str, allowed: Sequence[str | int]) -> Any:
+    description = model.model_fields[field].description
+    return (Literal[tuple(allowed)], Field(description=description))
 
 
 class VerdictDraft(_Shape):

@@ -61,7 +61,7 @@ class AgentClient:
 
         Raises :class:`AgentUnavailable`, also for an answer that breaks the search's rules.
         """
-        answered = await self._ask("/v1/proposals", request, Answered, seconds)
+        answered = await self._ask("/v1/proposals", _sendable(request), Answered, seconds)
         self._same_id(request.request_id, answered.request_id)
         by_rules = answered.answered_by == "rules"
         answered = answered.with_(
@@ -194,6 +194,13 @@ class AgentClient:
         if sent != received:
             self._breaker.failure()
             raise AgentUnavailable(f"endpoint {self._name}: the answer is to another question")
+
+
+def _sendable(request: ProposalRequest) -> ProposalRequest:
+    """The request, without the curves above the stage where a deep path makes it too large."""
+    if len(request.model_dump_json(by_alias=True)) <= BODY_BYTES:
+        return request
+    return request.with_(path=[stage.with_(curve=None) for stage in request.path])
 
 
 class _Unauthorized(Exception):

@@ -6,6 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from llmzero.agent.decide import Decider
+from llmzero.agent.llm import Llm, LlmFailed
+from llmzero.agent.metrics import Metrics
+from llmzero.agent.prices import Price
+from llmzero.agent.settings import AgentSettings
+from llmzero.api.proposals import Answered
 from tests.unit.agent.questions import question
 from tests.unit.agent.scripted import Received, Reply, ScriptedEndpoint, as_json
 from tests.unit.agent.wire import (
@@ -20,13 +27,6 @@ from tests.unit.agent.wire import (
     openai_tool,
     wants,
 )
-
-from llmzero.agent.decide import Decider
-from llmzero.agent.llm import Llm, LlmFailed
-from llmzero.agent.metrics import Metrics
-from llmzero.agent.prices import Price
-from llmzero.agent.settings import AgentSettings
-from llmzero.api.proposals import Answered
 
 KEY = "sk-very-secret-key-0123456789"
 
@@ -53,7 +53,8 @@ async def decide(config: AgentSettings, seconds: float = 20, **asked: Any) -> An
 @pytest.mark.parametrize(
     ("honours", "mode"),
     [
-        ({"json-schema", "tool", "json-object", "text"}, "json-schema"),
+        ({"json-schema", "guided-json", "tool", "json-object", "text"}, "json-schema"),
+        ({"guided-json", "json-object", "text"}, "guided-json"),
         ({"tool", "json-object", "text"}, "tool"),
         ({"json-object", "text"}, "json-object"),
         ({"text"}, "text"),
@@ -78,7 +79,7 @@ async def test_the_strictest_mode_is_found(
         await llm.find_mode()
         await llm.aclose()
     assert llm.mode == mode
-    assert len(endpoint.seen) == asked <= 4
+    assert len(endpoint.seen) == asked <= 5
 
 
 async def test_an_endpoint_that_is_down_leaves_the_mode_open(tmp_path: Path) -> None:
@@ -108,6 +109,17 @@ async def test_an_answer_in_every_mode_of_both_protocols(
     assert KEY in endpoint.seen[0].headers[header]
 
 
+async def test_decoders_are_held_to_the_names_and_checkpoints_of_the_search(tmp_path: Path) -> None:
+    async with ScriptedEndpoint(lambda r: filled(r, GOOD)) as endpoint:
+        await decide(settings(endpoint.url, tmp_path, output_mode="json-schema"))
+        await decide(settings(endpoint.url, tmp_path, output_mode="guided-json"))
+    for sent in (r.json["response_format"] for r in endpoint.seen):
+        text = json.dumps(sent)
+        assert '"enum": [25, 50, 75, 100]' in text
+        assert '"enum": ["learning_rate", "beta", "temperature", "max_completion_length"' in text
+        assert '"enum": ["NonFinite", "GradientSpikes"' in text
+
+
 async def test_dollars_come_from_the_users_table_then_from_the_public_one(tmp_path: Path) -> None:
     async with ScriptedEndpoint(lambda r: filled(r, GOOD)) as endpoint:
         ours = await decide(settings(endpoint.url, tmp_path, output_mode="tool"))
@@ -132,7 +144,7 @@ async def test_one_repair_round_quotes_every_problem(tmp_path: Path) -> None:
     assert got.answered_by == "repaired"
     assert (got.usage.input_tokens, got.usage.output_tokens) == (6000, 400)
     repair = json.dumps(endpoint.seen[1].json["messages"])
-    assert "branchFrom.step: found 60, there are checkpoints at [25, 50, 75, 100]" in repair
+    assert "learning_rate: found 0.4, allowed is 1e-07 to 0.0001" in repair
 
 
 async def test_schema_errors_are_quoted_too(tmp_path: Path) -> None:
@@ -150,7 +162,7 @@ async def test_after_one_repair_the_rules_answer_and_say_why(tmp_path: Path) -> 
         got = await decide(settings(endpoint.url, tmp_path, output_mode="json-schema"))
     assert len(endpoint.seen) == 2
     assert got.answered_by == "rules"
-    assert got.note.startswith("openai:m: no valid answer after one repair: branchFrom.step")
+    assert got.note.startswith("openai:m: no valid answer after one repair: proposals[0]")
     assert got.usage.dollars > 0  # what was spent is counted, whoever answered
 
 
@@ -185,7 +197,7 @@ FAULTS: dict[str, tuple[Reply, str]] = {
     "huge int": (openai(json.dumps(GOOD).replace("0.04", "9" * 400)), "no valid answer"),
     "duplicate keys": (
         openai(json.dumps(GOOD)[:-1] + ', "branch_step": 61}'),
-        "no valid answer after one repair: branchFrom.step: found 61",
+        "no valid answer after one repair: branch_step: Input should be 25, 50, 75 or 100",
     ),
     "text around": (openai("Sure! Here it is: {}"), "no valid answer"),
     "other tool": (openai_tool(GOOD, "delete_everything"), "no valid answer"),
@@ -335,4 +347,4 @@ async def test_injected_instructions_cannot_leave_the_space(tmp_path: Path) -> N
     text = got.answer.model_dump_json()
     assert "reboot" not in text and "budget" not in text
     repair = json.dumps(endpoint.seen[1].json["messages"])
-    assert "output_dir: not a searched parameter" in repair
+    assert "Input should be 'learning_rate', 'beta'" in repair

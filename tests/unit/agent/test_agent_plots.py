@@ -8,10 +8,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.image import imread
-from tests.unit.agent.questions import curve, question, stage, verdict_question
 
 from llmzero.api.curve import Curve, Score
 from llmzero.plots import HEIGHT, WIDTH, proposal_picture, verdict_picture
+from tests.unit.agent.questions import curve, question, stage, verdict_question
 
 
 def size(png: bytes) -> tuple[int, int]:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.agent.questions import SETTINGS, curve, question, stage, verdict_question
 
 from llmzero.agent.focus import ORDER, Limits, proposal_view, thinned
 from llmzero.agent.prompts import (
@@ -20,6 +19,7 @@ from llmzero.agent.prompts import (
 )
 from llmzero.api.curve import Pathology, PathologyKind
 from llmzero.api.proposals import Infeasible, ProposalRequest, Sample
+from tests.unit.agent.questions import SETTINGS, curve, question, stage, verdict_question
 
 GOLDEN = Path(__file__).parent / "golden"
 

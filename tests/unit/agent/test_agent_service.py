@@ -11,15 +11,15 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.unit.agent.questions import question, verdict_question
-from tests.unit.agent.scripted import Received, Reply, ScriptedEndpoint, as_json
-from tests.unit.agent.wire import BAD, GOOD, filled, openai_error
 
 from llmzero.agent.app import create_app
 from llmzero.agent.openapi import document
 from llmzero.agent.settings import AgentSettings
 from llmzero.api.proposals import Answered, VerdictAnswer
 from llmzero.client.judge import problems
+from tests.unit.agent.questions import question, verdict_question
+from tests.unit.agent.scripted import Received, Reply, ScriptedEndpoint, as_json
+from tests.unit.agent.wire import BAD, GOOD, filled, openai_error
 
 KEY = "sk-very-secret-key-0123456789"
 TOKEN = "service-token-abcdefgh"

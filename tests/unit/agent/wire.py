@@ -31,7 +31,8 @@ GOOD: dict[str, Any] = {
         }
     ],
 }
-BAD = {**GOOD, "branch_step": 60}
+BAD: dict[str, Any] = json.loads(json.dumps(GOOD))
+BAD["proposals"][0]["changes"][0]["value"] = 0.4
 PROBE = {"word": "ready", "number": 7}
 
 
@@ -100,6 +101,8 @@ def wants(request: Received) -> str:
     kind = body.get("response_format", {}).get("type")
     if "tools" in body:
         return "tool"
+    if "schema" in body.get("response_format", {}):
+        return "guided-json"
     return {"json_schema": "json-schema", "json_object": "json-object"}.get(kind, "text")
 
 

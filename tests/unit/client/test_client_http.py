@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.agent.questions import question, verdict_question
-from tests.unit.agent.scripted import Received, Reply, ScriptedEndpoint, as_json
 
 from llmzero.api.proposals import Answered, BranchFrom, Proposal, ProposalAnswer, VerdictAnswer
 from llmzero.api.spec import Agent
 from llmzero.client import Endpoint, EndpointProposer, RulesProposer, SyncProposer
 from llmzero.client.http import AgentClient, AgentUnavailable
+from tests.unit.agent.questions import question, verdict_question
+from tests.unit.agent.scripted import Received, Reply, ScriptedEndpoint, as_json
 
 GOOD = ProposalAnswer(
     branch_from=BranchFrom(step=75, reason="the best evaluation"),

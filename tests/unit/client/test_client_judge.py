@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.agent.questions import PARAMETERS, SETTINGS, question, stage
 
 from llmzero.api.curve import PathologyKind
 from llmzero.api.proposals import BranchFrom, Diagnosis, Infeasible, Proposal, ProposalAnswer
 from llmzero.client.judge import ANSWER_BYTES, clean, problems, settled
 from llmzero.strategies.bounds import beyond_bounds
+from tests.unit.agent.questions import PARAMETERS, SETTINGS, question, stage
 
 SPACE = {p.name: p for p in PARAMETERS}
 OOM = Infeasible(parameters={**SETTINGS, "max_completion_length": 4096}, outcome="OutOfMemory")
