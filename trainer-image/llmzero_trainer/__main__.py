@@ -94,6 +94,8 @@ def run_stage(out: TextIO) -> int:
         if problem is None:
             raise
         return _end_badly(problem, directory, emitter, halvings)
+    finally:
+        directory.close()
 
 
 def _end_badly(

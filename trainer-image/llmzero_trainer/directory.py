@@ -98,6 +98,10 @@ class StageDirectory:
             else:
                 entry.unlink(missing_ok=True)
 
+    def close(self) -> None:
+        """Remove what this attempt left half done."""
+        shutil.rmtree(self.work, ignore_errors=True)
+
     def check_fence(self) -> None:
         """Raises StageError (Fenced) where another attempt may publish."""
         held = self._fence()

@@ -33,6 +33,7 @@ OWNED = frozenset(
         "report_to",
         "reward_weights",
         "model_init_kwargs",
+        "trust_remote_code",
         "enable_jit_checkpoint",
     }
 )
@@ -158,6 +159,7 @@ def config(
             bf16=request.model.dtype == "bfloat16",
             fp16=False,
             use_cpu=on_cpu,
+            trust_remote_code=request.model.trust_remote_code,
             reward_weights=reward_weights,
             shuffle_dataset=False,
             save_strategy="no",

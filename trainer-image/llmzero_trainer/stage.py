@@ -21,6 +21,7 @@ from llmzero_trainer.evaluate import DEFAULT_LENGTH, Evaluator, prompt_of, token
 from llmzero_trainer.grpo import Batching, check_fields, config, group_size, stage_batching
 from llmzero_trainer.interrupt import Interrupt
 from llmzero_trainer.model import (
+    base_path,
     keep_reference,
     load_policy,
     load_scored,
@@ -185,9 +186,11 @@ class Stage:
             self._interrupt,
             start / "optimizer.pt" if carried and start else None,
         )
-        if request.model.peft is None and reference is not None:
+        if request.model.peft is None:
             # TRL loads the reference from where the policy says that it came from.
-            policy.model.config._name_or_path = str(reference)
+            policy.model.config._name_or_path = str(reference or base_path(request))
+            if reference is None and request.model.revision is not None:
+                arguments.model_init_kwargs = {"revision": request.model.revision}
         try:
             trainer = StageTrainer(
                 model=policy.model,
