@@ -19,6 +19,8 @@ CURVE_METRICS = (
     "completions/mean_length",
     "completions/mean_terminated_length",
     "completions/clipped_ratio",
+    "clip_ratio/region_mean",
+    "sampling/importance_sampling_ratio/mean",
 )
 """TRL's metric names that the status keeps; everything else stays on the volume."""
 CURVE_BYTES = 8 * 1024
