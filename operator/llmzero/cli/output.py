@@ -1,11 +1,12 @@
 """What every command shares: exit codes, errors in one line, ``-o json|yaml``."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from enum import IntEnum, StrEnum
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 import typer
 from rich.console import Console
@@ -18,10 +19,18 @@ from llmzero.api.stage import Purpose, StageNode
 from llmzero.local.errors import RunError, UsageError
 from llmzero.local.store import RunDirectory, read_run
 
-console = Console()
-if not console.is_terminal:
-    console = Console(width=120)  # a pipe has no width: tables need more than the default 80
-errors = Console(stderr=True)
+PLAIN_WIDTH = 140
+"""Columns of tables and trees where stdout is no terminal."""
+
+
+def console_for(stream: TextIO) -> Console:
+    """As wide as the terminal; elsewhere wide enough for tables, unless COLUMNS says so."""
+    plain = not stream.isatty() and "COLUMNS" not in os.environ
+    return Console(file=stream, width=PLAIN_WIDTH if plain else None)
+
+
+console = console_for(sys.stdout)
+errors = console_for(sys.stderr)
 
 
 class Exit(IntEnum):

@@ -1,7 +1,5 @@
 """``llmzero run`` and ``llmzero retrain``: a search on this machine."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +9,7 @@ import typer
 from llmzero.api.search import TrainingSearch
 from llmzero.api.spec import Agent
 from llmzero.cli.load import load_search
-from llmzero.cli.output import Exit, Format, console, fail, print_objects, run_of
+from llmzero.cli.output import Exit, Format, console, errors, fail, print_objects, run_of
 from llmzero.cli.progress import Progress
 from llmzero.cli.views import summary
 from llmzero.client.endpoints import Endpoint, EndpointsError, load_endpoints
@@ -77,7 +75,7 @@ def run_search(
 ) -> RunDirectory:
     """Run to the end, print it, and exit with the code that says how it ended."""
     run_directory = _open(directory, search)
-    progress = Progress(console, run_directory.search)
+    progress = Progress(console if output is None else errors, run_directory.search)
     try:
         with progress:
             _greet(run_directory, progress)
@@ -85,12 +83,17 @@ def run_search(
                 run_directory,
                 _launcher(run_directory, fresh_process),
                 progress,
-                asker=_asker(endpoints),
+                asker=lambda: SyncProposer(EndpointProposer(endpoints)),
             )
             status = runner.run()
+    except UsageError as error:
+        fail(str(error))
     except RunError as error:
-        again = f"llmzero tree {directory} shows what stands; the same command goes on."
-        fail(f"{error}. {again}", Exit.MACHINE)
+        fail(
+            f"{error}\nNothing that ended is lost: mend it and run the same command.", Exit.MACHINE
+        )
+    except KeyboardInterrupt:
+        raise typer.Exit(Exit.INTERRUPTED) from None
     nodes = list(run_directory.nodes.values())
     if output is not None:
         print_objects(run_directory.search, nodes, output)
@@ -98,8 +101,11 @@ def run_search(
         console.print(summary(run_directory.search, nodes))
     if status.phase == "Failed":
         raise typer.Exit(Exit.SEARCH_FAILED)
+    if status.phase == "Suspended":
+        errors.print("[yellow]suspended:[/] set spec.suspend to false and run again to go on")
+    elif status.phase != "Complete":
+        errors.print("[yellow]interrupted:[/] run the same command to go on")
     if status.phase != "Complete":
-        console.print("[yellow]interrupted:[/] run the same command to go on")
         raise typer.Exit(Exit.INTERRUPTED)
     return run_directory
 
@@ -148,7 +154,7 @@ def retrain(
     )
     total = sum(s["steps"] for s in stages) / spec.stage.steps
     again = TrainingSearch(
-        metadata=search.metadata.model_copy(update={"name": f"{search.name}-re"[:30]}),
+        metadata=search.metadata.model_copy(update={"name": f"{search.name[:27]}-re"}),
         spec=spec.with_(
             strategy=schedule,
             agent=None,
@@ -194,6 +200,12 @@ def _greet(run_directory: RunDirectory, progress: Progress) -> None:
         f"on {where}, in {run_directory.path}"
         + (f" (going on, {known} stages known)" * bool(known))
     )
+    if search_is_open(run_directory.search):
+        progress.say("the trainer is loading (torch, transformers, TRL)")
+
+
+def search_is_open(search: TrainingSearch) -> bool:
+    return search.status.phase not in ("Complete", "Failed")
 
 
 def _launcher(run_directory: RunDirectory, fresh_process: bool) -> Launcher:
@@ -211,9 +223,3 @@ def _endpoints(agent: str | None, file: Path | None) -> dict[str, Endpoint]:
     except (EndpointsError, ValueError) as error:
         fail(str(error))
     return found
-
-
-def _asker(
-    endpoints: dict[str, Endpoint],
-) -> Callable[[RunDirectory], AbstractContextManager[Any]]:
-    return lambda run_directory: SyncProposer(EndpointProposer(endpoints))

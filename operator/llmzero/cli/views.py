@@ -1,6 +1,6 @@
 """Objects as a terminal shows them: the tree, a stage, the best trajectory, the confirmation."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -10,7 +10,7 @@ from rich.tree import Tree
 
 from llmzero.api.base import Scalar
 from llmzero.api.search import TrainingSearch
-from llmzero.api.stage import Phase, Purpose, Result, StageNode
+from llmzero.api.stage import Outcome, Phase, Purpose, Result, StageNode
 from llmzero.report.path import best_path
 
 _MARK = {
@@ -22,6 +22,7 @@ _MARK = {
     Phase.STOPPED: ("✂", "yellow"),
     Phase.FAILED: ("✘", "red"),
 }
+_SPLIT = {Purpose.PROMOTE: "promotion split", Purpose.HELD_OUT: "held-out split"}
 
 
 def number(value: Scalar | None) -> str:
@@ -55,8 +56,11 @@ def stage_line(node: StageNode, best: str | None) -> Text:
     line = Text.assemble((mark, style), " ", (node.spec.path, "bold"), "  ")
     if status.result is not None:
         line.append(score(status.result), "green" if status.phase is Phase.SUCCEEDED else "yellow")
-    elif not status.phase.final and status.phase is not Phase.PENDING:
-        line.append(f"{bar(status.step / max(node.spec.steps, 1))} {status.step}", "cyan")
+    elif status.phase is Phase.QUEUED:
+        line.append("starting", "cyan")
+    elif status.phase in (Phase.RUNNING, Phase.STOPPING):
+        done = status.step / max(node.spec.steps, 1)
+        line.append(f"{bar(done)} {status.step}/{node.spec.steps}", "cyan")
     line.append(f"  {changed(node)}", "default")
     if status.pathologies:
         line.append("  " + ", ".join(str(p.kind) for p in status.pathologies), "magenta")
@@ -67,8 +71,36 @@ def stage_line(node: StageNode, best: str | None) -> Text:
     return line
 
 
-def tree(search: TrainingSearch, nodes: Iterable[StageNode]) -> Tree:
-    """The tree of stages."""
+def started_line(node: StageNode) -> Text:
+    """An attempt begins."""
+    again = f" (attempt {node.status.attempt_count})" if node.status.attempt_count > 1 else ""
+    if node.spec.purpose is not Purpose.TRAIN:
+        return Text(f"▶ {node.spec.path}  is scored on the {_SPLIT[node.spec.purpose]}{again}")
+    return Text(f"▶ {node.spec.path}  starts: {changed(node)}{again}")
+
+
+def ended_line(node: StageNode, nodes: Mapping[str, StageNode]) -> Text:
+    """How an attempt ended, and what it gave over the stage above."""
+    status = node.status
+    if not status.phase.final:
+        why = f": {status.message}" if status.message else ""
+        again = f"↻ {node.spec.path}  will be tried again ({status.reason}{why})"
+        return Text(again, "yellow")
+    mark, style = _MARK[status.phase]
+    line = Text.assemble((mark, style), " ", (node.spec.path, "bold"), f"  {score(status.result)}")
+    if node.spec.purpose is not Purpose.TRAIN:
+        line.append(f" on the {_SPLIT[node.spec.purpose]}")
+    elif (parent := nodes.get(node.spec.parent or "")) and status.result and parent.status.result:
+        line.append(f" ({status.result.value - parent.status.result.value:+.3f})")
+    if status.outcome is not Outcome.SUCCEEDED:
+        line.append(f"  {status.outcome}: {status.message}", style)
+    if status.pathologies:
+        line.append("  " + ", ".join(str(p.kind) for p in status.pathologies), "magenta")
+    return line
+
+
+def tree(search: TrainingSearch, nodes: Iterable[StageNode], lines: int | None = None) -> Tree:
+    """The tree of stages; at most ``lines`` of them, those that matter now."""
     best = search.status.best.node if search.status.best else None
     stages = sorted(
         (n for n in nodes if n.spec.purpose is Purpose.TRAIN),
@@ -77,10 +109,35 @@ def tree(search: TrainingSearch, nodes: Iterable[StageNode]) -> Tree:
     model = search.spec.model.path or search.spec.model.builtin
     root = Tree(f"[bold]{escape(search.name)}[/]  [dim]base model {escape(str(model))}[/]")
     branches: dict[str | None, Tree] = {None: root}
-    for node in stages:
-        above = branches.get(node.spec.parent, root)
-        branches[node.name] = above.add(stage_line(node, best))
+    shown = set(range(len(stages))) if lines is None else _foremost(stages, best, lines)
+    for place, node in enumerate(stages):
+        if place in shown:
+            above = branches.get(node.spec.parent, root)
+            branches[node.name] = above.add(stage_line(node, best))
+    if len(shown) < len(stages):
+        root.add(f"[dim]… {len(stages) - len(shown)} more[/]")
     return root
+
+
+def _foremost(stages: Sequence[StageNode], best: str | None, lines: int) -> set[int]:
+    """The stages under way, the best, and the latest, each with the stages above it."""
+    places = {n.name: i for i, n in enumerate(stages)}
+
+    def urgency(node: StageNode) -> tuple[bool, bool, int]:
+        done = node.status.phase.final
+        return (done, node.name != best, -(node.status.sequence or 0))
+
+    shown: set[int] = set()
+    for node in sorted(stages, key=urgency):
+        path: set[int] = set()
+        name: str | None = node.name
+        while name in places and places[name] not in path:
+            path.add(places[name])
+            name = stages[places[name]].spec.parent
+        if len(shown | path) > max(lines, 1):
+            break
+        shown |= path
+    return shown
 
 
 def strategy_table(search: TrainingSearch, nodes: Sequence[StageNode]) -> Table:

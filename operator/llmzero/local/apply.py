@@ -1,20 +1,22 @@
 """The plan's decisions on this machine, each idempotent, each stored before its effect."""
 
+import contextlib
 import shutil
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from datetime import datetime
-from typing import Protocol
+from threading import Thread
+from typing import ParamSpec, Protocol, TypeVar
 
 from llmzero.api.proposals import (
     Answered,
-    Expansion,
     ProposalRequest,
     VerdictAnswer,
     VerdictRequest,
 )
 from llmzero.api.spec import Agent
-from llmzero.api.stage import Audit, StopDecision
+from llmzero.api.stage import Audit
+from llmzero.local.failpoints import failpoint
 from llmzero.local.store import RunDirectory
 from llmzero.search.decisions import (
     Ask,
@@ -27,7 +29,12 @@ from llmzero.search.decisions import (
     Start,
     Stop,
 )
+from llmzero.search.expansion import with_answer
 from llmzero.search.lifecycle import request_stop
+from llmzero.search.stopping import after_review
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Asker(Protocol):
@@ -54,7 +61,6 @@ class Applier:
         self._start = start
         self._stop = stop
         self._asker = asker
-        self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="ask")
         self._asked: dict[str, Future[Answered]] = {}
         self._reviewed: dict[str, tuple[VerdictRequest, Future[VerdictAnswer]]] = {}
 
@@ -79,11 +85,11 @@ class Applier:
             case Ask(node=name, request=request):
                 if name not in self._asked and self._asker is not None:
                     agent = run.search.spec.agent
-                    self._asked[name] = self._pool.submit(self._asker.propose, request, agent)
+                    self._asked[name] = _background(self._asker.propose, request, agent)
             case Review(node=name, request=verdict):
                 if name not in self._reviewed and self._asker is not None:
                     agent = run.search.spec.agent
-                    future = self._pool.submit(self._asker.review, verdict, agent)
+                    future = _background(self._asker.review, verdict, agent)
                     self._reviewed[name] = (verdict, future)
 
     def take_answers(self) -> bool:
@@ -94,32 +100,29 @@ class Applier:
                 del self._asked[name]
                 self._store(name, future.result())
                 came = True
-        for name, (_, verdict) in list(self._reviewed.items()):
+        for name, (request, verdict) in list(self._reviewed.items()):
             if verdict.done():
                 del self._reviewed[name]
-                self._judge(name, verdict.result())
+                self._judge(name, request, verdict.result())
                 came = True
         return came
 
     def _store(self, name: str, answer: Answered) -> None:
         node = self._run.nodes[name]
-        before = node.status.expansion or Expansion()
-        if any(a.request_id == answer.request_id for a in before.answers):
-            return
-        expansion = before.with_(answers=[*before.answers, answer])
+        before, manual = node.status.expansion, self._run.search.spec.approval == "manual"
+        expansion = with_answer(before, answer, manual, self._clock())
         self._run.save_status(name, node.status.with_(expansion=expansion))
 
-    def _judge(self, name: str, verdict: VerdictAnswer) -> None:
+    def _judge(self, name: str, request: VerdictRequest, verdict: VerdictAnswer) -> None:
         """A veto lets the stage run on as an audited one; anything else stops it."""
         node, now = self._run.nodes[name], self._clock()
         if node.status.phase.final:
             return
-        if verdict.verdict == "continue":
-            audit = Audit(message=f"vetoed: {verdict.reason}"[:1024], at=now, step=node.status.step)
-            self._run.save_status(name, node.status.with_(audit=audit))
+        stored = after_review(request, verdict, node.status.step, now)
+        if isinstance(stored, Audit):
+            self._run.save_status(name, node.status.with_(audit=stored))
             return
-        stop = StopDecision(reason="CurveBelowBest", message=verdict.reason[:1024], at=now)
-        self._run.save_status(name, request_stop(node, stop))
+        self._run.save_status(name, request_stop(node, stored))
         self._stop(name)
 
     def _prune(self, name: str, keep: tuple[int, ...]) -> None:
@@ -132,5 +135,31 @@ class Applier:
         run.save_status(
             name, status.with_(checkpoints=[s for s in status.checkpoints if s in keep])
         )
-        for step in gone:
-            shutil.rmtree(run.stage(name) / f"checkpoint-{step}", ignore_errors=True)
+        failpoint("before-prune")
+        drop_unlisted(run, name)
+
+
+def _background(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+    """The call in a daemon thread: an agent that is slow to answer delays no Ctrl-C."""
+    future: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(call(*args, **kwargs))
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=work, name="ask", daemon=True).start()
+    return future
+
+
+def drop_unlisted(run: RunDirectory, name: str) -> None:
+    """Delete the checkpoints of an ended stage that its status does not list."""
+    folder, listed = run.stage(name), run.nodes[name].status.checkpoints
+    for found in folder.glob("checkpoint-*"):
+        if found.name.removeprefix("checkpoint-") not in map(str, listed):
+            gone = found.with_name(f".gone-{found.name}")
+            with contextlib.suppress(OSError):
+                found.rename(gone)  # a checkpoint is never there in part
+    for gone in folder.glob(".gone-*"):
+        shutil.rmtree(gone, ignore_errors=True)

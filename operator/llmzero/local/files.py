@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from llmzero.local.errors import RunError
+from llmzero.local.failpoints import failpoint
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -15,7 +16,9 @@ def write_whole(path: Path, text: str) -> None:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
+        failpoint("before-rename")
         os.rename(made, path)
+        failpoint("after-rename")
         handle = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(handle)
@@ -25,6 +28,12 @@ def write_whole(path: Path, text: str) -> None:
         with contextlib.suppress(OSError):
             made.unlink(missing_ok=True)
         raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def sweep(folder: Path) -> None:
+    """Remove temporary files that a killed process left. Only under the lock."""
+    for made in folder.glob(".*.json.*"):
+        made.unlink(missing_ok=True)
 
 
 def make_folder(path: Path) -> None:

@@ -20,7 +20,7 @@ from llmzero.api.contract import StageRequest
 from llmzero.local.devices import Slot
 from llmzero.local.errors import RunError
 from llmzero.local.launch import Ended, Handle, environment
-from llmzero.local.process import Identity, start_ticks
+from llmzero.local.process import Identity, log_file, start_ticks
 
 READY_SECONDS = 300.0
 """Importing torch and TRL takes 6 to 20 s; a cold disk takes longer."""
@@ -33,12 +33,20 @@ class Forkserver:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._ready = False
         # A unix socket's path is limited to 107 bytes, so it is not put below the run directory.
-        self._folder = tempfile.TemporaryDirectory(prefix="llmzero-")
+        try:
+            self._folder = tempfile.TemporaryDirectory(prefix="llmzero-")
+            self._log = (Path(self._folder.name) / "log").open("w+b")
+        except OSError as error:
+            raise RunError(f"{tempfile.gettempdir()}: cannot be written: {error}") from error
         self._socket = Path(self._folder.name) / "forkserver"
-        self._log = (Path(self._folder.name) / "log").open("w+b")
+        self._server = self._spawn()
+
+    def _spawn(self) -> "subprocess.Popen[bytes]":
+        self._socket.unlink(missing_ok=True)
         threads = os.environ.get("OMP_NUM_THREADS", "1")
-        self._server = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-m", "llmzero_trainer.forkserver", str(self._socket)],
             env={**os.environ, "OMP_NUM_THREADS": threads, "CUDA_VISIBLE_DEVICES": ""},
             stdin=subprocess.DEVNULL,
@@ -49,7 +57,10 @@ class Forkserver:
 
     def start(self, request: StageRequest, attempt: int, slot: Slot, folder: Path) -> Handle:
         """Raises RunError where the server or the fork fails."""
+        if self._ready and self._server.poll() is not None:
+            self._server, self._ready = self._spawn(), False  # it was killed
         self._await()
+        self._ready = True
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(ANSWER_SECONDS)
         try:
@@ -59,10 +70,10 @@ class Forkserver:
                 "env": environment(self._root, request, attempt, slot),
                 "cwd": os.getcwd(),
                 "stdout": os.devnull,
-                "stderr": str((folder / f"log-{attempt}.txt").resolve()),
+                "stderr": str(log_file(folder, attempt).resolve()),
             }
             connection.sendall(json.dumps(order).encode() + b"\n")
-            handle = _Forked(connection, attempt)
+            handle = _Forked(connection, attempt, slot)
             handle.await_start()
         except OSError as error:
             connection.close()
@@ -70,7 +81,7 @@ class Forkserver:
         return handle
 
     def close(self) -> None:
-        """SIGTERM to the server; it passes it on to what still runs."""
+        """SIGTERM to the server; stages that still run go on."""
         if self._server.poll() is None:
             self._server.terminate()
             try:
@@ -101,10 +112,11 @@ class Forkserver:
 class _Forked:
     """A forked stage; its end comes over the connection that asked for it."""
 
-    def __init__(self, connection: socket.socket, attempt: int) -> None:
+    def __init__(self, connection: socket.socket, attempt: int, slot: Slot) -> None:
         self._connection = connection
         self._buffer = b""
         self._attempt = attempt
+        self._slot = slot.name
         self._ended: Ended | None = None
         self.identity = Identity(attempt, 0, -1)
 
@@ -113,7 +125,7 @@ class _Forked:
         if event is None or event.get("event") != "started":
             raise RunError(f"the stage could not be forked: {(event or {}).get('message')}")
         pid = int(event["pid"])
-        self.identity = Identity(self._attempt, pid, start_ticks(pid) or 0)
+        self.identity = Identity(self._attempt, pid, start_ticks(pid) or 0, self._slot)
         self._connection.setblocking(False)
 
     def poll(self) -> Ended | None:

@@ -16,7 +16,7 @@ from llmzero.api.contract import (
 )
 from llmzero.local.devices import Slot
 from llmzero.local.errors import RunError
-from llmzero.local.process import Identity, start_ticks
+from llmzero.local.process import Identity, log_file, start_ticks
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class FreshProcess:
 
     def start(self, request: StageRequest, attempt: int, slot: Slot, folder: Path) -> Handle:
         try:
-            with (folder / f"log-{attempt}.txt").open("ab") as log:
+            with log_file(folder, attempt).open("ab") as log:
                 process = subprocess.Popen(
                     [sys.executable, "-m", self._module],
                     env=environment(self._root, request, attempt, slot),
@@ -77,7 +77,7 @@ class FreshProcess:
                 )
         except OSError as error:
             raise RunError(f"the trainer cannot be started: {error}") from error
-        identity = Identity(attempt, process.pid, start_ticks(process.pid) or 0)
+        identity = Identity(attempt, process.pid, start_ticks(process.pid) or 0, slot.name)
         return _Child(process, identity)
 
     def close(self) -> None:

@@ -7,9 +7,10 @@ from datetime import datetime
 from llmzero.api.contract import ResultRecord
 from llmzero.api.stage import StageNode
 from llmzero.local.devices import Slot
+from llmzero.local.failpoints import failpoint
 from llmzero.local.files import make_folder
 from llmzero.local.launch import Adopted, Handle, Launcher
-from llmzero.local.process import Identity, recall, remember
+from llmzero.local.process import recall, remember
 from llmzero.local.records import RecordFile
 from llmzero.local.store import RunDirectory
 from llmzero.search.lifecycle import StageObserver
@@ -40,6 +41,7 @@ class LiveStage:
         folder = run.stage(node.name)
         make_folder(folder)
         handle = launcher.start(stage_request(run.search, node), attempt, slot, folder)
+        failpoint("started")
         remember(folder, handle.identity)
         return cls(run, node.name, attempt, handle, slot)
 
@@ -51,18 +53,22 @@ class LiveStage:
             return found
         return None
 
-    def hear(self, now: datetime, *, last: bool = False) -> None:
-        """Take in new records; store the status now and then, and always at the end."""
+    def hear(self, now: datetime, *, last: bool = False) -> bool:
+        """Take in new records; store the status now and then, and always at the end.
+
+        True where an evaluation came: it may be reason to stop the stage.
+        """
         if self._records is None:
             self._records = RecordFile(self.run.stage(self.name))
         new = [r for r in self._records.read() if self._observer.take(r)]
         if not new:
-            return
+            return False
         due = time.monotonic() - self._saved > SAVE_SECONDS
         if last or due or any(r.type != "step" for r in new):
             status = self._observer.status(self.run.nodes[self.name], now)
             self.run.save_status(self.name, status)
             self._saved = time.monotonic()
+        return any(r.type == "eval" for r in new)
 
     def tell(self) -> None:
         """SIGTERM, once."""
@@ -74,7 +80,5 @@ class LiveStage:
 def adopt(run: RunDirectory, node: StageNode) -> LiveStage:
     """The stage as an earlier runner left it; its process may be gone."""
     attempt = node.status.attempt_count
-    identity = recall(run.stage(node.name))
-    if identity is None or identity.attempt != attempt:
-        identity = Identity(attempt, 0, -1)
+    identity = recall(run.stage(node.name), attempt)
     return LiveStage(run, node.name, attempt, Adopted(identity))

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from llmzero.local.files import write_whole
@@ -29,6 +29,8 @@ class Identity:
     attempt: int
     pid: int
     ticks: int
+    slot: str = ""
+    """Name of the device slot; empty where it is not known."""
 
     @property
     def alive(self) -> bool:
@@ -48,14 +50,38 @@ class Identity:
 
 
 def remember(folder: Path, identity: Identity) -> None:
-    text = json.dumps({"attempt": identity.attempt, "pid": identity.pid, "ticks": identity.ticks})
-    write_whole(folder / FILE, text + "\n")
+    write_whole(folder / FILE, json.dumps(asdict(identity)) + "\n")
 
 
-def recall(folder: Path) -> Identity | None:
-    """The process that was last started for this stage, living or not."""
+def recall(folder: Path, attempt: int) -> Identity:
+    """The process of this attempt, living or not.
+
+    A runner killed between starting a process and writing it down left no file that says so;
+    such a process is found by the log that it writes.
+    """
     try:
-        data = json.loads((folder / FILE).read_text())
-        return Identity(int(data["attempt"]), int(data["pid"]), int(data["ticks"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        found = Identity(**json.loads((folder / FILE).read_text()))
+        if found.attempt == attempt:
+            return found
+    except (OSError, ValueError, TypeError):
+        pass
+    pid = _writer(log_file(folder, attempt))
+    return Identity(attempt, pid or 0, (start_ticks(pid) if pid else None) or -1)
+
+
+def log_file(folder: Path, attempt: int) -> Path:
+    """Where an attempt's stderr goes."""
+    return folder / f"log-{attempt}.txt"
+
+
+def _writer(log: Path) -> int | None:
+    """The leader of the process group whose stderr is ``log``."""
+    wanted = os.path.realpath(log)
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        pid = int(entry.name)
+        with contextlib.suppress(OSError):
+            if os.readlink(entry / "fd" / "2") == wanted and os.getpgid(pid) == pid:
+                return pid
+    return None

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from llmzero.api.contract import LINE_BYTES, Record, parse_record
+from llmzero.local.process import log_file
 
 
 class RecordFile:
@@ -38,7 +39,7 @@ class RecordFile:
 def last_words(folder: Path, attempt: int, limit: int = 300) -> str:
     """The end of an attempt's log: what a crash said last."""
     try:
-        with (folder / f"log-{attempt}.txt").open("rb") as stream:
+        with log_file(folder, attempt).open("rb") as stream:
             stream.seek(0, 2)
             stream.seek(max(stream.tell() - 4096, 0))
             lines = stream.read().decode(errors="replace").splitlines()

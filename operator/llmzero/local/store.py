@@ -6,9 +6,13 @@
 <dir>/lock                  held by the one runner
 """
 
+import contextlib
 import fcntl
+import getpass
 import json
 import os
+import shutil
+import socket
 import uuid
 from datetime import datetime
 from pathlib import Path
@@ -20,11 +24,13 @@ from llmzero.api.base import ObjectMeta
 from llmzero.api.search import SearchStatus, TrainingSearch
 from llmzero.api.stage import StageNode, StageStatus
 from llmzero.local.errors import RunError, UsageError
-from llmzero.local.files import make_folder, write_whole
+from llmzero.local.files import make_folder, sweep, write_whole
+from llmzero.local.process import recall
 
 T = TypeVar("T", TrainingSearch, StageNode)
-MUTABLE = ("budget", "suspend", "suspendPolicy", "approval", "agent")
-"""Fields of the spec that may change between two runs on one directory (and parallelism)."""
+MUTABLE = ("agent", "approval", "budget", "suspend", "suspendPolicy")
+MUTABLE_WITHIN = (("strategy", "parallelism"), ("trainer", "resources"))
+"""Fields of the spec that may change between two runs on one directory."""
 
 
 class RunDirectory:
@@ -75,21 +81,25 @@ class RunDirectory:
 
     def lock(self) -> Self:
         """Become the one runner of this directory. Raises RunError naming who is it already."""
-        stream = (self.path / "lock").open("a+")
+        try:
+            stream = (self.path / "lock").open("a+")
+        except OSError as error:
+            raise RunError(f"{self.path / 'lock'}: cannot be opened: {error.strerror}") from error
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             stream.seek(0)
-            owner = stream.read().strip() or "unknown"
+            owner = stream.read().strip() or "unknown to us"
             stream.close()
             raise RunError(
-                f"{self.path}: another runner works on this directory (process {owner}); stop it, "
-                "or choose another --dir"
+                f"{self.path}: another runner works on this directory ({owner}); wait for it, stop "
+                "it, or choose another --dir"
             ) from None
-        stream.truncate(0)
-        stream.write(f"{os.getpid()}\n")
-        stream.flush()
         self._lock = stream
+        with contextlib.suppress(OSError):  # a full disk takes the name, not the lock
+            stream.truncate(0)
+            stream.write(f"process {os.getpid()} of {_user()} on {socket.gethostname()}\n")
+            stream.flush()
         return self
 
     def unlock(self) -> None:
@@ -116,53 +126,81 @@ def open_run(path: Path, manifest: TrainingSearch, now: datetime) -> RunDirector
     """Make a run, or go on with it; the lock is held on return.
 
     A manifest that differs in more than the mutable fields is refused (UsageError): its stages
-    would not belong to it. A changed mutable field raises ``metadata.generation``.
+    would not belong to it, unless nothing was trained yet. A changed mutable field raises
+    ``metadata.generation``.
     """
-    make_folder(path)
     make_folder(path / "nodes")
-    probe = path / ".writable"
-    write_whole(probe, "")
-    probe.unlink(missing_ok=True)
-    if not (path / "search.json").exists():
-        metadata = manifest.metadata.model_copy(
-            update={
-                "uid": str(uuid.uuid4()),
-                "generation": 1,
-                "resource_version": "1",
-                "creation_timestamp": now.replace(microsecond=0),
-            }
-        )
-        run = RunDirectory(path, manifest.with_(metadata=metadata), {}).lock()
-        write_whole(path / "search.json", _text(run.search.dump()))
-        return run
-    run = RunDirectory(path, _read(TrainingSearch, path / "search.json"), {}).lock()
+    run = RunDirectory(path, manifest, {}).lock()
     try:
-        run = _with_lock(read_run(path), run)
-        _take_over(run, manifest)
-    except Exception:
+        for folder in (path, path / "nodes"):
+            sweep(folder)
+        if (path / "search.json").exists():
+            found = read_run(path)
+            run.search, run.nodes = found.search, found.nodes
+            _take_over(run, manifest, now)
+        else:
+            _begin(run, manifest, now)
+    except BaseException:
         run.unlock()
         raise
     return run
 
 
-def _with_lock(run: RunDirectory, holder: RunDirectory) -> RunDirectory:
-    run._lock, holder._lock = holder._lock, None
-    return run
+def _begin(run: RunDirectory, manifest: TrainingSearch, now: datetime) -> None:
+    metadata = manifest.metadata.model_copy(
+        update={
+            "uid": str(uuid.uuid4()),
+            "generation": 1,
+            "resource_version": "1",
+            "creation_timestamp": now.replace(microsecond=0),
+        }
+    )
+    run.search = manifest.with_(metadata=metadata)
+    write_whole(run.path / "search.json", _text(run.search.dump()))
 
 
-def _take_over(run: RunDirectory, manifest: TrainingSearch) -> None:
-    """Mutable fields of the manifest; anything else that differs is refused."""
+def _is_untouched(run: RunDirectory) -> bool:
+    """Nothing was trained yet and no stage lives: the manifest had a mistake in it."""
+    return not any(
+        node.status.sequence is not None
+        or recall(run.stage(node.name), node.status.attempt_count).alive
+        or any(run.stage(node.name).glob("checkpoint-*"))
+        for node in run.nodes.values()
+    )
+
+
+def _begin_anew(run: RunDirectory, manifest: TrainingSearch, now: datetime) -> None:
+    old = run.stages / run.search.metadata.uid
+    for name in run.nodes:
+        (run.path / "nodes" / f"{name}.json").unlink(missing_ok=True)
+    run.nodes = {}
+    _begin(run, manifest, now)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return f"user {os.getuid()}"
+
+
+def _take_over(run: RunDirectory, manifest: TrainingSearch, now: datetime) -> None:
+    """Mutable fields of the manifest; anything else that differs is refused once work was done."""
     old, new = run.search.spec.dump(), manifest.spec.dump()
     if old == new:
         return
     frozen = sorted(_differences(_immutable(old), _immutable(new)))
     if run.search.name != manifest.name:
         frozen.insert(0, "metadata.name")
+    if frozen and _is_untouched(run):
+        _begin_anew(run, manifest, now)
+        return
     if frozen:
         raise UsageError(
             f"{run.path}: this directory holds another search: {', '.join(frozen)} differ from "
-            f"what it was started with. Only {', '.join(MUTABLE)} and strategy.parallelism may "
-            "change; choose another --dir"
+            f"what it was started with. Only {', '.join(MUTABLE)} and "
+            f"{' and '.join('.'.join(f) for f in MUTABLE_WITHIN)} may change; choose another --dir"
         )
     metadata = _next_version(run.search.metadata)
     run.search = run.search.with_(
@@ -174,7 +212,8 @@ def _take_over(run: RunDirectory, manifest: TrainingSearch) -> None:
 
 def _immutable(spec: dict[str, Any]) -> dict[str, Any]:
     kept = {k: v for k, v in spec.items() if k not in MUTABLE}
-    kept["strategy"] = {k: v for k, v in spec["strategy"].items() if k != "parallelism"}
+    for section, field in MUTABLE_WITHIN:
+        kept[section] = {k: v for k, v in spec[section].items() if k != field}
     return kept
 
 
