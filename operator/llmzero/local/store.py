@@ -20,7 +20,7 @@ from typing import IO, Any, Self, TypeVar
 
 from pydantic import ValidationError
 
-from llmzero.api.base import ObjectMeta
+from llmzero.api.base import API_VERSION, ObjectMeta
 from llmzero.api.search import SearchStatus, TrainingSearch
 from llmzero.api.stage import StageNode, StageStatus
 from llmzero.local.errors import RunError, UsageError
@@ -149,7 +149,7 @@ def open_run(path: Path, manifest: TrainingSearch, now: datetime) -> RunDirector
 def _begin(run: RunDirectory, manifest: TrainingSearch, now: datetime) -> None:
     metadata = manifest.metadata.model_copy(
         update={
-            "uid": str(uuid.uuid4()),
+            "uid": search_uid(manifest),
             "generation": 1,
             "resource_version": "1",
             "creation_timestamp": now.replace(microsecond=0),
@@ -157,6 +157,16 @@ def _begin(run: RunDirectory, manifest: TrainingSearch, now: datetime) -> None:
     )
     run.search = manifest.with_(metadata=metadata)
     write_whole(run.path / "search.json", _text(run.search.dump()))
+
+
+def search_uid(manifest: TrainingSearch) -> str:
+    """A function of the name and of all that may not change.
+
+    Names of stages and some seeds depend on the UID: so the same manifest grows the same tree in
+    every directory, given the same results in the same order.
+    """
+    frozen = json.dumps(_immutable(manifest.spec.dump()), sort_keys=True)
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{API_VERSION}/{manifest.name}/{frozen}"))
 
 
 def _is_untouched(run: RunDirectory) -> bool:

@@ -13,11 +13,13 @@ from llmzero.strategies.grid import GridSearch
 from llmzero.strategies.llmzero import LLMZero
 from llmzero.strategies.options import Options, problems
 from llmzero.strategies.random_search import RandomSearch
+from llmzero.strategies.schedule import Schedule
 
 STRATEGIES: Final[Mapping[str, type[BaseStrategy]]] = {
     "llmzero": LLMZero,
     "random": RandomSearch,
     "grid": GridSearch,
+    "schedule": Schedule,
 }
 
 

@@ -1,0 +1,105 @@
+"""A schedule: one path of stages with given settings, replayed from the base model."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, ClassVar
+
+from llmzero.api.spec import SettingsMap
+from llmzero.api.stage import Provenance, StageNode
+from llmzero.search.decisions import Create, MarkAudit, Review, Stop
+from llmzero.search.nodes import train_node
+from llmzero.search.protocol import Proposed
+from llmzero.search.rows import Kind
+from llmzero.search.tree import ROOT
+from llmzero.strategies.base import BaseStrategy
+from llmzero.strategies.options import Options
+
+_FIELDS = ("parameters", "steps", "carryOptimizer", "carryReference")
+_SCALARS = (bool, int, float, str)
+
+
+def stages_option(value: Any) -> str | None:
+    """A list of stages; each maps some of ``_FIELDS`` to their values."""
+    if not isinstance(value, list) or not value:
+        return f"found {value!r}, a list of stages is needed"
+    for place, stage in enumerate(value):
+        problem = _stage_problem(stage)
+        if problem:
+            return f"stage {place}: {problem}"
+    return None
+
+
+def _stage_problem(stage: Any) -> str | None:
+    if not isinstance(stage, Mapping):
+        return f"found {stage!r}, a mapping with {', '.join(_FIELDS)} is needed"
+    unknown = [str(k) for k in stage if k not in _FIELDS]
+    if unknown:
+        return f"{', '.join(unknown)}: unknown; known are {', '.join(_FIELDS)}"
+    steps = stage.get("steps", 1)
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        return f"steps: found {steps!r}, a whole number from 1 is needed"
+    settings = stage.get("parameters", {})
+    if not isinstance(settings, Mapping) or not all(
+        isinstance(v, _SCALARS) for v in settings.values()
+    ):
+        return f"parameters: found {settings!r}, a mapping from names to plain values is needed"
+    for field in ("carryOptimizer", "carryReference"):
+        if not isinstance(stage.get(field, False), bool):
+            return f"{field}: found {stage[field]!r}, allowed are true and false"
+    return None
+
+
+class Schedule(BaseStrategy):
+    """``stages``: for each stage its parameters (those left out stay as they were), steps (default
+    a full stage), carryOptimizer and carryReference. No stage is stopped early: a schedule is
+    measured, not searched.
+    """
+
+    OPTIONS: ClassVar[Options] = {"stages": stages_option}
+
+    def propose(self) -> Sequence[Proposed]:
+        index, done = ROOT, 0
+        while children := self.tree.children(index):
+            index, done = children[0], done + 1
+        stages = self.options.get("stages") or []
+        if done >= len(stages):
+            return ()
+        stage: Mapping[str, Any] = stages[done]
+        steps = int(stage.get("steps", self.tree.stage_steps))
+        if not self.affords(steps):
+            return ()
+        if index == ROOT:
+            return [Create(self._stage(stage, done, steps, None, None))]
+        row = self.tree.rows[index]
+        if row.kind is not Kind.VALUED or row.tip is None:
+            return ()
+        return [Create(self._stage(stage, done, steps, row.node, row.tip))]
+
+    def stops(self, now: datetime) -> list[Stop | MarkAudit | Review]:
+        return []
+
+    def _stage(
+        self,
+        stage: Mapping[str, Any],
+        place: int,
+        steps: int,
+        parent: StageNode | None,
+        start_step: int | None,
+    ) -> StageNode:
+        before: SettingsMap = (
+            dict(parent.spec.parameters)
+            if parent
+            else {p.name: p.clip(p.initial) for p in self.search.spec.parameters}
+        )
+        return train_node(
+            self.search,
+            parent=parent,
+            number=0,
+            steps=steps,
+            parameters={**before, **stage.get("parameters", {})},
+            provenance=Provenance(proposer="schedule", rationale=f"stage {place} of the schedule"),
+            segment="tree",
+            start_step=start_step,
+            carry_optimizer=bool(stage.get("carryOptimizer", False)) and parent is not None,
+            carry_reference=bool(stage.get("carryReference", False)) and parent is not None,
+        )
