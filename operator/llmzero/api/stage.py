@@ -211,6 +211,12 @@ class StageStatus(Model):
     expansion: Expansion | None = Field(
         None, description="The stored answer that children of this stage are created from."
     )
+    tree: str = Field(
+        "", max_length=255, description="Path indented by depth, for kubectl's columns."
+    )
+    changed: str = Field(
+        "", max_length=255, description="What differs from the parent, in short, for columns."
+    )
     conditions: list[Condition] = Field(default_factory=list, max_length=16)
 
 
