@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Literal
 
+from numpy import flatnonzero
+
 from llmzero.api.search import TrainingSearch
 from llmzero.api.stage import Phase, Purpose, StageNode, StopDecision
 from llmzero.search.budget import duration
@@ -50,11 +52,11 @@ class _Planner:
         self, search: TrainingSearch, nodes: Sequence[StageNode], now: datetime, maker: Maker
     ) -> None:
         self.search, self.spec, self.now = search, search.spec, now
-        self.nodes = sorted(nodes, key=lambda node: node.name)
-        self.open = [node for node in self.nodes if not node.status.phase.final]
         self.tree = Tree(search, nodes)
         self.values = Values(self.tree)
-        self.evaluations = Evaluations.of(nodes)
+        self.evaluations = Evaluations.of(self.tree.evaluations)
+        self.open = self._unfinished()
+        """Everything that has not ended, by name; what the plan creates comes behind."""
         self.tree.account.device_seconds += sum(
             node.status.cost.device_seconds
             for node in self.evaluations.nodes
@@ -62,6 +64,13 @@ class _Planner:
         )
         self.strategy: Strategy = maker(self.tree, self.values)
         self.decisions: list[Decision] = []
+
+    def _unfinished(self) -> list[StageNode]:
+        rows = [self.tree.rows[i] for i in flatnonzero(self.tree.of_kind(Kind.IN_FLIGHT))]
+        rows += [row for row in self.tree.orphans if row.kind is Kind.IN_FLIGHT]
+        found = [row.node for row in rows]
+        found += [n for n in self.tree.evaluations if not n.status.phase.final]
+        return sorted(found, key=lambda node: node.name)
 
     def plan(self) -> Plan:
         verdict = self._decide()
@@ -144,14 +153,12 @@ class _Planner:
             return []
         goal = self.tree.sign * target
         tried = [
-            estimate.mean
+            float(self.values.mean[i])
             for name in self.evaluations.promote
-            if (i := self.tree.by_name.get(name)) is not None
-            and (estimate := self.values.estimate[i]) is not None
+            if (i := self.tree.find(name)) is not None
         ]
         first = next(iter(ranked(self.tree, self.values)), None)
-        estimate = self.values.estimate[first] if first is not None else None
-        if first is None or estimate is None or estimate.mean < max([goal, *tried]):
+        if first is None or self.values.mean[first] < max([goal, *tried]):
             return []
         return [first]
 
@@ -173,7 +180,7 @@ class _Planner:
             self.values.added()
             self.open.append(decision.node)
         elif isinstance(decision, Expand):
-            self.tree.store(self.tree.by_name[decision.node], decision.expansion)
+            self.tree.store(self.tree.index(decision.node), decision.expansion)
 
     def _has_more(self) -> bool:
         """Whether a stage would be created if a slot were free, or may be once an answer comes."""

@@ -9,7 +9,6 @@ from llmzero.api.search import Reading
 from llmzero.api.stage import Phase, Purpose, StageNode
 from llmzero.search.nodes import evaluation_node
 from llmzero.search.pairing import difference
-from llmzero.search.rows import Kind
 from llmzero.search.tree import ROOT, Tree
 from llmzero.search.values import Values
 
@@ -28,9 +27,7 @@ class Evaluations:
     @classmethod
     def of(cls, nodes: Sequence[StageNode]) -> "Evaluations":
         found = cls()
-        for node in sorted(
-            (n for n in nodes if n.spec.purpose is not Purpose.TRAIN), key=lambda n: n.name
-        ):
+        for node in sorted(nodes, key=lambda n: n.name):
             if node.spec.purpose is Purpose.PROMOTE:
                 found.promote[node.spec.parent or ""] = node
             else:
@@ -59,10 +56,7 @@ class Evaluations:
         last = max(self.held_out)
         begun = [n.status.sequence for n in self.held_out[last].values()]
         first = min((s for s in begun if s is not None), default=math.inf)
-        later = any(
-            (s := tree.rows[i].node.status.sequence) is not None and s > first for i in tree.stages
-        )
-        return last + 1 if later else last
+        return last + 1 if tree.columns["sequence"].max() > first else last
 
 
 def reading_of(node: StageNode) -> int:
@@ -88,15 +82,8 @@ def is_constant_path(tree: Tree, index: int) -> bool:
 
 def ranked(tree: Tree, values: Values) -> list[int]:
     """Stages that ran to their end and whose checkpoint is kept, best filtered value first."""
-    found = [
-        (-estimate.mean, index)
-        for index in tree.stages
-        if (estimate := values.estimate[index]) is not None
-        and tree.rows[index].kind is Kind.VALUED
-        and tree.rows[index].tip is not None
-    ]
-    found.sort()
-    return [index for _, index in found]
+    found: list[int] = values.ranked[tree.columns["tip"][values.ranked] >= 0].tolist()
+    return found
 
 
 def candidates(tree: Tree, values: Values, evaluations: Evaluations) -> list[int]:

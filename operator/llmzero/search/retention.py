@@ -7,12 +7,14 @@ starts from is never deleted.
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from llmzero.api.spec import Retention
 from llmzero.api.stage import StageNode
 from llmzero.search.decisions import Prune
 from llmzero.search.promotion import Evaluations, candidates
 from llmzero.search.rows import Kind
-from llmzero.search.tree import Tree
+from llmzero.search.tree import ROOT, Flags, Tree
 from llmzero.search.values import Values
 
 
@@ -34,21 +36,24 @@ def prunes(
     if done:
         for index in candidates(tree, values, evaluations):
             best.update(tree.path(index))
-    for index in tree.stages:
+    columns = tree.columns
+    due = (columns["checkpoints"] > 0) & ~tree.of_kind(Kind.IN_FLIGHT)
+    if not done:
+        due &= ~may_branch(tree)
+        due &= (columns["checkpoints"] > 1) | ~tree.of_kind(Kind.VALUED)
+    due[ROOT] = False
+    for index in np.flatnonzero(due).tolist():
         row = tree.rows[index]
-        if row.tip is None or row.kind is Kind.IN_FLIGHT:
-            continue
+        assert row.tip is not None
         if done:
             keep = {row.tip} if index in best else set()
         else:
-            if may_branch(tree, index):
-                continue
             keep = {row.tip} if row.kind is Kind.VALUED else set()
         keep |= needed.get(row.name, set())
         if done and index in best:
             keep |= {
                 step
-                for child in tree.children[index]
+                for child in tree.children(index)
                 if child in best and (step := tree.rows[child].start_step) is not None
             }
         kept = set(row.node.status.checkpoints)
@@ -56,7 +61,7 @@ def prunes(
             yield Prune(row.name, tuple(sorted(keep & kept)))
 
 
-def may_branch(tree: Tree, index: int) -> bool:
-    """Whether children may still be created from an ended stage."""
-    row = tree.rows[index]
-    return row.tip is not None and row.kind in (Kind.VALUED, Kind.FAILED) and row.end < tree.horizon
+def may_branch(tree: Tree) -> Flags:
+    """Which ended stages children may still be created from."""
+    found: Flags = tree.of_kind(Kind.VALUED, Kind.FAILED)
+    return found & (tree.columns["tip"] >= 0) & (tree.columns["end"] < tree.horizon)

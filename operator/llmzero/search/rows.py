@@ -1,18 +1,29 @@
-"""A StageNode as the planner sees it: plain numbers in slots, read once per object.
+"""A StageNode as the planner sees it: plain numbers, read once per object.
 
-Attribute access on pydantic models is what a plan over 10,000 nodes would spend its time on, so
-rows are remembered by the identity of the (frozen) node they were read from.
+Attribute access on pydantic models is what a plan over 10,000 nodes would spend its time on. So
+rows are remembered by the identity of the (frozen) node they were read from, and every row
+carries its numbers packed, so that the columns of a whole tree are one join of bytes.
 """
 
+import struct
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
 
 from llmzero.api.search import TrainingSearch
 from llmzero.api.spec import SettingsMap
 from llmzero.api.stage import Outcome, Phase, Purpose, StageNode
-from llmzero.search.budget import charge
+from llmzero.search.budget import SEGMENTS, charge
+from llmzero.search.gain import FEATURES, vector
+
+PHASES: Final = tuple(Phase)
+SEGMENT_NAMES: Final = tuple(SEGMENTS)
+REPLICA: Final = "replica"
 
 
 class Kind(IntEnum):
@@ -27,6 +38,43 @@ class Kind(IntEnum):
     """Out of memory or diverged: a failure of the settings, worth nothing."""
     VOID = 4
     """Failed for reasons that say nothing about the settings."""
+
+
+_FIELDS: Final = {
+    "kind": "b",
+    "phase": "b",
+    "segment": "b",
+    "constant": "?",
+    "replica": "?",
+    "audited": "?",
+    "number": "i",
+    "level": "i",
+    "steps": "i",
+    "start_step": "i",
+    "value_step": "i",
+    "tip": "i",
+    "checkpoints": "i",
+    "begin": "q",
+    "end": "q",
+    "sequence": "q",
+    "train_tokens": "q",
+    "eval_tokens": "q",
+    "agent_tokens": "q",
+    "goodness": "d",
+    "variance": "d",
+    "charge": "d",
+    "device_seconds": "d",
+    "agent_dollars": "d",
+    "saved": "d",
+}
+_PACK: Final = struct.Struct("<" + "".join(_FIELDS.values()) + "d" * len(FEATURES))
+_NUMPY: Final = {"b": "i1", "?": "?", "i": "<i4", "q": "<i8", "d": "<f8"}
+COLUMNS: Final = np.dtype(
+    [(name, _NUMPY[code]) for name, code in _FIELDS.items()]
+    + [("features", "<f8", (len(FEATURES),))]
+)
+Columns = npt.NDArray[Any]
+"""One record a row, of dtype :data:`COLUMNS`: -1 and NaN stand for None."""
 
 
 @dataclass(slots=True, eq=False)
@@ -54,49 +102,49 @@ class Row:
     value_step: int
     sequence: int | None
     charge: float
-    device_seconds: float
-    train_tokens: int
-    eval_tokens: int
-    agent_tokens: int
-    agent_dollars: float
-    phase: Phase
-    audited: bool
-    saved: float
-    """Full stages' worth of steps not run because the stage was stopped early."""
     segment: str
     proposer: str
     proposal: int | None
     constant: bool
     """Goes on from its parent with the same settings, moments and reference."""
+    packed: bytes = b""
 
 
-_CACHE_SEARCHES = 8
-_Cached = dict[str, tuple[StageNode, Row]]
-_cache: OrderedDict[tuple[str, int, int, str], _Cached] = OrderedDict()
+NO_ROW: Final = bytes(COLUMNS.itemsize)
+"""The root's record: nothing."""
+
+_CACHE_SEARCHES: Final = 8
+_cache: OrderedDict[tuple[str, int, int, str], dict[int, Row]] = OrderedDict()
+"""Rows by the id of their node. A row keeps its node alive, so no id can come to mean another."""
 
 
-def rows(search: TrainingSearch, nodes: Iterable[StageNode]) -> list[Row]:
-    """Rows of the Train nodes among ``nodes``, in their order."""
+def rows(search: TrainingSearch, nodes: Iterable[StageNode]) -> tuple[list[Row], list[StageNode]]:
+    """Rows of the Train nodes among ``nodes``, in their order, and the other nodes."""
     stage, direction = search.spec.stage, search.spec.objective.direction
     key = (search.metadata.uid, stage.steps, stage.prompts_per_step, direction)
     known = _cache.get(key, {})
     sign = 1.0 if direction == "maximize" else -1.0
-    fresh: _Cached = {}
-    found: list[Row] = []
-    for node in nodes:
-        name = node.metadata.name
-        pair = known.get(name)
-        if pair is None or pair[0] is not node:
-            if node.spec.purpose is not Purpose.TRAIN:
-                continue
-            pair = (node, read(node, stage.steps, stage.prompts_per_step, sign))
-        fresh[name] = pair
-        found.append(pair[1])
+    given = list(nodes)
+    found = [known.get(id(node)) for node in given]
+    others: list[StageNode] = []
+    for place, row in enumerate(found):
+        if row is None:
+            node = given[place]
+            if node.spec.purpose is Purpose.TRAIN:
+                found[place] = read(node, stage.steps, stage.prompts_per_step, sign)
+            else:
+                others.append(node)
+    fresh = {id(n): row for n, row in zip(given, found, strict=True) if row is not None}
     _cache[key] = fresh
     _cache.move_to_end(key)
     if len(_cache) > _CACHE_SEARCHES:
         _cache.popitem(last=False)
-    return found
+    return list(fresh.values()), others
+
+
+def forget() -> None:
+    """Drops what is remembered: the next plan reads every object again, as after a restart."""
+    _cache.clear()
 
 
 def read(node: StageNode, stage_steps: int, prompts_per_step: int, sign: float) -> Row:
@@ -111,8 +159,7 @@ def read(node: StageNode, stage_steps: int, prompts_per_step: int, sign: float) 
             goodness, variance = sign * scored.value, scored.standard_error**2
             value_step = scored.step
     final = kind is not Kind.IN_FLIGHT
-    usages = [a.usage for a in status.expansion.answers] if status.expansion else []
-    return Row(
+    row = Row(
         node=node,
         name=node.metadata.name,
         path=spec.path,
@@ -130,19 +177,48 @@ def read(node: StageNode, stage_steps: int, prompts_per_step: int, sign: float) 
         value_step=value_step,
         sequence=status.sequence,
         charge=charge(spec.steps, status.step, status.phase, stage_steps),
-        device_seconds=status.cost.device_seconds,
-        train_tokens=status.cost.train_tokens,
-        eval_tokens=status.cost.eval_tokens,
-        agent_tokens=sum(u.input_tokens + u.output_tokens for u in usages),
-        agent_dollars=sum(u.dollars for u in usages),
-        phase=status.phase,
-        audited=status.audit is not None,
-        saved=max(spec.steps - status.step, 0) / stage_steps if stopped_early(node) else 0.0,
         segment=spec.segment,
         proposer=spec.provenance.proposer,
         proposal=spec.provenance.proposal,
         constant=is_constant(node),
     )
+    row.packed = _packed(row, stage_steps)
+    return row
+
+
+def _packed(row: Row, stage_steps: int) -> bytes:
+    status = row.node.status
+    usages = [a.usage for a in status.expansion.answers] if status.expansion else []
+    saved = max(row.steps - status.step, 0) / stage_steps if stopped_early(row.node) else 0.0
+    numbers = {
+        "kind": row.kind,
+        "phase": PHASES.index(status.phase),
+        "segment": SEGMENT_NAMES.index(row.segment),
+        "constant": row.constant,
+        "replica": row.proposer == REPLICA,
+        "audited": status.audit is not None,
+        "number": row.number,
+        "level": row.path.count("-") + 1,
+        "steps": row.steps,
+        "start_step": -1 if row.start_step is None else row.start_step,
+        "value_step": row.value_step,
+        "tip": -1 if row.tip is None else row.tip,
+        "checkpoints": len(status.checkpoints),
+        "begin": row.begin,
+        "end": row.end,
+        "sequence": -1 if row.sequence is None else row.sequence,
+        "train_tokens": status.cost.train_tokens,
+        "eval_tokens": status.cost.eval_tokens,
+        "agent_tokens": sum(u.input_tokens + u.output_tokens for u in usages),
+        "goodness": float("nan") if row.goodness is None else row.goodness,
+        "variance": row.variance,
+        "charge": row.charge,
+        "device_seconds": status.cost.device_seconds,
+        "agent_dollars": sum(u.dollars for u in usages),
+        "saved": saved,
+    }
+    features = vector(status.features if row.kind is Kind.VALUED else {})
+    return _PACK.pack(*(numbers[name] for name in _FIELDS), *features)
 
 
 def kind_of(node: StageNode) -> Kind:

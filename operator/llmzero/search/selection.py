@@ -1,34 +1,29 @@
 """Which stage gets the next child: descent by UCT, inside the widths first, by force after."""
 
-from collections.abc import Callable
+import numpy as np
 
 from llmzero.search import uct
-from llmzero.search.rows import Kind
-from llmzero.search.tree import ROOT, Tree
+from llmzero.search.tree import ROOT, Flags, Ints, Tree
 from llmzero.search.values import Values
-from llmzero.search.widening import width
+from llmzero.search.widening import width, widths
 
 
 class Selection:
     """Keeps, for every subtree, how many stages in it may take a child.
 
-    ``able(index)`` says whether a stage could take another child at all (``ROOT`` included);
-    ``root_width`` is the number of children up to which the root widens unforced.
+    ``able`` says which stages could take another child at all (``ROOT`` included), ``eager``
+    which of them may unforced: widths are asked of eager stages alone. Both by index.
     Building is O(stages), each choice O(depth * children).
     """
 
-    def __init__(
-        self, tree: Tree, values: Values, able: Callable[[int], bool], root_width: int
-    ) -> None:
-        self._tree, self._values, self._root_width = tree, values, root_width
-        self._able = [able(ROOT), *(able(index) for index in tree.stages)]
-        self._open = [self._is_open(index) for index in range(len(self._able))]
-        self._able_below = [int(a) for a in self._able]
-        self._open_below = [int(o) for o in self._open]
-        for index in range(len(self._able) - 1, 0, -1):
-            up = tree.parent[index]
-            self._able_below[up] += self._able_below[index]
-            self._open_below[up] += self._open_below[index]
+    def __init__(self, tree: Tree, values: Values, able: Flags, eager: Flags) -> None:
+        self._tree, self._values = tree, values
+        self._able, self._eager = able.copy(), eager.copy()
+        self._open = self._able & self._eager & (tree.width < widths(tree.visits, tree.flying))
+        self._able_below = self._able.astype(np.int64)
+        self._open_below = self._open.astype(np.int64)
+        tree.add_up(self._able_below)
+        tree.add_up(self._open_below)
 
     def choose(self) -> int | None:
         """The stage to widen, or None where no stage can take a child.
@@ -44,43 +39,33 @@ class Selection:
 
     def added(self, index: int) -> None:
         """Stage ``index`` was created: it is in flight, and the widths above it grow."""
-        self._able.append(False)
-        self._open.append(False)
-        self._able_below.append(0)
-        self._open_below.append(0)
-        while index != ROOT:
-            index = self._tree.parent[index]
-            self._set(self._open, self._open_below, index, self._is_open(index))
+        tree = self._tree
+        self._able, self._eager, self._open = (
+            np.append(flags, False) for flags in (self._able, self._eager, self._open)
+        )
+        self._able_below = np.append(self._able_below, 0)
+        self._open_below = np.append(self._open_below, 0)
+        for above in [ROOT, *tree.path(index)[:-1]]:
+            room = tree.width[above] < width(tree.visits[above], tree.flying[above])
+            flag = bool(self._able[above] and self._eager[above] and room)
+            self._set(self._open, self._open_below, above, flag)
 
     def block(self, index: int) -> None:
         """``index`` takes no more children in this plan."""
         self._set(self._able, self._able_below, index, False)
         self._set(self._open, self._open_below, index, False)
 
-    def _is_open(self, index: int) -> bool:
-        if not self._able[index]:
-            return False
-        tree = self._tree
-        if index != ROOT and tree.rows[index].kind is Kind.FAILED:
-            return False  # its last finite checkpoint is branched from by force alone
-        if index == ROOT:
-            return len(tree.children[ROOT]) < self._root_width
-        return len(tree.children[index]) < width(tree.visits[index], tree.flying[index])
-
-    def _set(self, flags: list[bool], below: list[int], index: int, flag: bool) -> None:
-        if flags[index] == flag:
+    def _set(self, flags: Flags, below: Ints, index: int, flag: bool) -> None:
+        if bool(flags[index]) == flag:
             return
         flags[index] = flag
-        change = 1 if flag else -1
-        below[index] += change
-        while index != ROOT:
-            index = self._tree.parent[index]
-            below[index] += change
+        for above in [ROOT, *self._tree.path(index)]:
+            below[above] += 1 if flag else -1
 
-    def _descend(self, flags: list[bool], below: list[int], self_first: bool) -> int:
+    def _descend(self, flags: Flags, below: Ints, self_first: bool) -> int:
         index = ROOT
         while True:
-            inside = [c for c in self._tree.children[index] if below[c]]
+            inside = [c for c in self._tree.children(index) if below[c]]
             if flags[index] and (self_first or not inside):
                 return index
             index = max(inside, key=self._score)
@@ -88,9 +73,9 @@ class Selection:
     def _score(self, child: int) -> float:
         tree, up = self._tree, self._tree.parent[child]
         return uct.score(
-            self._values.q[child],
-            tree.visits[child],
-            tree.flying[child],
-            tree.visits[up],
-            tree.flying[up],
+            float(self._values.q[child]),
+            float(tree.visits[child]),
+            float(tree.flying[child]),
+            float(tree.visits[up]),
+            float(tree.flying[up]),
         )

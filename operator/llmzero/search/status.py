@@ -1,15 +1,18 @@
 """The status of a search: what stands, in numbers, conditions and plain words."""
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
+
+import numpy as np
 
 from llmzero.api.base import Condition
 from llmzero.api.search import Best, Counts, Ledger, SearchStatus, TrainingSearch
 from llmzero.api.stage import Phase
 from llmzero.search.promotion import Evaluations, best_of, candidates, readings
-from llmzero.search.rows import Kind, stopped_early
-from llmzero.search.stopping import false_kill, leader, track
+from llmzero.search.rows import COLUMNS, PHASES, Kind
+from llmzero.search.stopping import false_kill, track
 from llmzero.search.tree import Tree
 from llmzero.search.values import Values
 
@@ -45,13 +48,11 @@ def count_failures(tree: Tree) -> int:
     Out of memory and divergence are results of the settings and charged as such. They count
     only before the first stage that succeeds, while the fault may lie with the manifest.
     """
-    ended = [tree.rows[i] for i in tree.stages if tree.rows[i].sequence is not None]
-    first = min((r.sequence or 0 for r in ended if r.kind is Kind.VALUED), default=None)
-    return sum(
-        row.kind is Kind.VOID
-        or (row.kind is Kind.FAILED and (first is None or (row.sequence or 0) < first))
-        for row in ended
-    )
+    sequence = tree.columns["sequence"]
+    succeeded = sequence[tree.of_kind(Kind.VALUED)]
+    first = int(succeeded.min()) if len(succeeded) else np.inf
+    early = tree.of_kind(Kind.FAILED) & (sequence < first)
+    return int((tree.of_kind(Kind.VOID) | early).sum())
 
 
 def make_status(
@@ -73,41 +74,49 @@ def make_status(
         finished_at=(old.finished_at or now) if phase in ENDED else None,
         counts=_counts(tree),
         ledger=_ledger(tree, values, evaluations),
-        depth=max((tree.depth(i) for i in tree.stages), default=0),
+        depth=_depth(tree),
         best=_best(tree, values, evaluations, phase),
         held_out=readings(tree, values, evaluations),
         conditions=_conditions(search, verdict, now),
     )
 
 
+def _depth(tree: Tree) -> int:
+    ends = tree.columns["end"][1:]
+    return math.ceil(int(ends.max()) / tree.stage_steps) if len(ends) else 0
+
+
 def _counts(tree: Tree) -> Counts:
     found = dict.fromkeys(Counts.model_fields, 0)
-    for row in [*(tree.rows[i] for i in tree.stages), *tree.orphans]:
-        found[_COUNTED[row.phase]] += 1
+    phases = np.bincount(tree.columns["phase"][1:], minlength=len(PHASES))
+    for phase, count in zip(PHASES, phases.tolist(), strict=True):
+        found[_COUNTED[phase]] += count
+    for row in tree.orphans:
+        found[_COUNTED[row.node.status.phase]] += 1
     return Counts(**found)
 
 
 def _ledger(tree: Tree, values: Values, evaluations: Evaluations) -> Ledger:
-    rows = [*tree.rows[1:], *tree.orphans]
+    orphans = b"".join([row.packed for row in tree.orphans])
+    columns = np.concatenate([tree.columns[1:], np.frombuffer(orphans, dtype=COLUMNS)])
     costs = [node.status.cost for node in evaluations.nodes]
-    early = [i for i in tree.stages if tree.rows[i].saved and stopped_early(tree.rows[i].node)]
-    audits = [i for i in tree.stages if tree.rows[i].audited]
-    ran_on = [i for i in audits if tree.rows[i].kind is Kind.VALUED]
-    best = leader(tree, values) if ran_on else None
+    ran_on = np.flatnonzero(tree.columns["audited"] & tree.of_kind(Kind.VALUED)).tolist()
+    best = values.leader if ran_on else None
     curve = track(tree, best) if best is not None else []
-    seconds = sum(r.device_seconds for r in rows) + sum(c.device_seconds for c in costs)
+    seconds = float(columns["device_seconds"].sum()) + sum(c.device_seconds for c in costs)
+    eval_tokens = int(columns["eval_tokens"].sum()) + sum(c.eval_tokens for c in costs)
     return Ledger(
         stages_spent=round(tree.account.spent, 6),
         stages_reserved=round(tree.account.reserved, 6),
         gpu_hours=round(seconds / 3600, 6),
-        train_tokens=sum(r.train_tokens for r in rows),
-        eval_tokens=sum(r.eval_tokens for r in rows) + sum(c.eval_tokens for c in costs),
-        agent_tokens=sum(r.agent_tokens for r in rows),
-        agent_dollars=round(sum(r.agent_dollars for r in rows), 6),
+        train_tokens=int(columns["train_tokens"].sum()),
+        eval_tokens=eval_tokens,
+        agent_tokens=int(columns["agent_tokens"].sum()),
+        agent_dollars=round(float(columns["agent_dollars"].sum()), 6),
         failures=count_failures(tree),
-        saved_by_stopping=round(sum(r.saved for r in rows), 6),
-        early_stopped=len(early),
-        audited=len(audits),
+        saved_by_stopping=round(float(columns["saved"].sum()), 6),
+        early_stopped=int((columns["saved"] > 0).sum()),
+        audited=int(columns["audited"].sum()),
         false_kills=sum(false_kill(tree, i, curve) for i in ran_on),
     )
 
@@ -126,16 +135,15 @@ def _best(tree: Tree, values: Values, evaluations: Evaluations, phase: SearchPha
                 standard_error=result.standard_error,
                 split="promote",
             )
-    index = leader(tree, values)
-    estimate = values.estimate[index] if index is not None else None
-    if index is None or estimate is None:
+    index = values.leader
+    if index is None:
         return None
     row = tree.rows[index]
     return Best(
         node=row.name,
         path=row.path,
-        value=tree.sign * estimate.mean,
-        standard_error=estimate.variance**0.5,
+        value=tree.sign * float(values.mean[index]),
+        standard_error=float(values.variance[index]) ** 0.5,
     )
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from numpy import flatnonzero
+
 from llmzero.api.curve import Score
 from llmzero.api.parameters import Parameter, Role
 from llmzero.api.proposals import VerdictAnswer, VerdictRequest
@@ -46,17 +48,6 @@ def needs_grace(node: StageNode, parameters: Sequence[Parameter]) -> bool:
         c.name in capacity or c.name == "temperature" or c.name.startswith(("task.", "rewards."))
         for c in node.spec.changes
     )
-
-
-def leader(tree: Tree, values: Values) -> int | None:
-    """The stage with the best filtered value so far, the first of equals."""
-    best: int | None = None
-    top = float("-inf")
-    for index in tree.stages:
-        estimate = values.estimate[index]
-        if estimate is not None and estimate.mean > top and tree.rows[index].kind is Kind.VALUED:
-            best, top = index, estimate.mean
-    return best
 
 
 def track(tree: Tree, index: int) -> list[tuple[int, Score]]:
@@ -99,14 +90,12 @@ def gaps(tree: Tree, index: int, best: Sequence[tuple[int, Score]]) -> list[Diff
 def find_doomed(tree: Tree, values: Values) -> Iterator[Doomed]:
     """Running stages beyond the margin that nobody decided on yet, in the tree's order."""
     rule = tree.search.spec.strategy.early_stopping
-    best = leader(tree, values) if rule.enabled else None
+    best = values.leader if rule.enabled else None
     if best is None:
         return
     curve: list[tuple[int, Score]] | None = None
-    for index in tree.stages:
+    for index in flatnonzero(tree.of_kind(Kind.IN_FLIGHT)).tolist():
         row = tree.rows[index]
-        if row.kind is not Kind.IN_FLIGHT:
-            continue
         status = row.node.status
         if (
             status.phase is not Phase.RUNNING

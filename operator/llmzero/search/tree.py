@@ -1,40 +1,63 @@
 """The tree of Train stages in arrays: built once per plan, kept up to date while it creates.
 
 Index 0 is the root (the base model). Every other index is one :class:`Row`; parents come before
-their children, siblings in the order of their numbers, whatever the order of the nodes given.
+their children, level by level, siblings in the order of their numbers, whatever the order of the
+nodes given. What a plan adds comes behind.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import cast
+
+import numpy as np
+import numpy.typing as npt
 
 from llmzero.api.proposals import Expansion
 from llmzero.api.search import TrainingSearch
 from llmzero.api.stage import StageNode
 from llmzero.search.budget import Account
-from llmzero.search.rows import Kind, Row, read, rows
+from llmzero.search.rows import COLUMNS, NO_ROW, SEGMENT_NAMES, Columns, Kind, Row, read, rows
 
 ROOT = 0
-_NO_ROW = cast(Row, None)
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 
 class Tree:
     """Rows, their parents and children, visits, and the account of the budget.
 
-    ``visits[i]`` is N of the subtree of i, ``flying[i]`` is O, both in expected stage costs
-    (a full stage is 1), so they may be fractions.
+    - ``rows[i]``: the row, for i from 1; ``columns`` their numbers, one record each.
+    - ``parent[i]``: index of the parent; -1 for the root.
+    - ``visits[i]``, ``flying[i]``: N and O of the subtree of i, in expected stage costs (a full
+      stage is 1), so they may be fractions.
+    - ``width[i]``: number of children; ``continued[i]``: whether child 0 is there.
+    - ``orphans``: rows whose parent is gone: charged, but no part of the tree.
+    - ``evaluations``: the Promote and HeldOut nodes.
     """
 
     def __init__(self, search: TrainingSearch, nodes: Sequence[StageNode]) -> None:
         self.search = search
         self.stage_steps = search.spec.stage.steps
         self.horizon = search.spec.strategy.max_depth * self.stage_steps
-        self._prompts = search.spec.stage.prompts_per_step
         self.sign = 1.0 if search.spec.objective.direction == "maximize" else -1.0
         self.account = Account.of(search.spec.budget)
-        self.orphans: list[Row] = []
-        """Rows whose parent is gone: charged, but no part of the tree."""
+        self._prompts = search.spec.stage.prompts_per_step
         self._stored: dict[int, Expansion] = {}
-        self._arrange(rows(search, nodes))
+        self._added: dict[int, list[int]] = {}
+        self.rows: list[Row]
+        self.columns: Columns
+        self.parent: Ints
+        self.width: Ints
+        self.continued: Flags
+        self.visits: Floats
+        self.flying: Floats
+        self.orphans: list[Row] = []
+        self._places: dict[str | None, int]
+        """Name to its place among what was given, from 1; ``_ranks`` maps places to indices."""
+        self._ranks: Ints
+        found, self.evaluations = rows(search, nodes)
+        self._arrange(found)
         self._sum()
 
     def __len__(self) -> int:
@@ -43,37 +66,54 @@ class Tree:
     @property
     def stages(self) -> range:
         """Indices of all rows."""
-        return range(1, len(self._rows))
+        return range(1, len(self.rows))
 
-    @property
-    def rows(self) -> list[Row]:
-        """Rows by index; do not read index 0, which is the root."""
-        return self._rows
+    def of_kind(self, *kinds: Kind) -> Flags:
+        """Which rows are of one of these kinds; never the root."""
+        column = self.columns["kind"]
+        found = np.zeros(len(self), dtype=np.bool_)
+        for kind in kinds:
+            found |= column == kind
+        found[ROOT] = False
+        return found
+
+    def children(self, index: int) -> list[int]:
+        """Indices of the children, by number."""
+        first, last = np.searchsorted(self._parents, [index, index + 1])
+        found = list(range(int(first) + 1, int(last) + 1))
+        if index in self._added:
+            found = sorted([*found, *self._added[index]], key=lambda i: self.rows[i].number)
+        return found
+
+    def find(self, name: str) -> int | None:
+        """Index of the stage of this name, None where it is no part of the tree."""
+        place = self._places.get(name)
+        return None if place is None else int(self._ranks[place])
+
+    def index(self, name: str) -> int:
+        """Index of a stage that is part of the tree. Raises KeyError where it is none."""
+        return int(self._ranks[self._places[name]])
 
     def depth(self, index: int) -> int:
         """Full stages' worth of steps from the base model, rounded up."""
-        return 0 if index == ROOT else -(-self._rows[index].end // self.stage_steps)
+        return 0 if index == ROOT else -(-self.rows[index].end // self.stage_steps)
 
     def path(self, index: int) -> list[int]:
         """Indices from a child of the root down to ``index``; empty for the root."""
         found = []
         while index != ROOT:
             found.append(index)
-            index = self.parent[index]
+            index = int(self.parent[index])
         return found[::-1]
 
     def next_number(self, index: int) -> int:
         """Number of the next child: numbers of deleted nodes are not given twice."""
-        children = self.children[index]
-        return self._rows[children[-1]].number + 1 if children else 0
-
-    def has_continue(self, index: int) -> bool:
-        children = self.children[index]
-        return bool(children) and self._rows[children[0]].number == 0
+        children = self.children(index)
+        return self.rows[children[-1]].number + 1 if children else 0
 
     def expansion(self, index: int) -> Expansion | None:
         stored = self._stored.get(index)
-        return stored if stored is not None else self._rows[index].node.status.expansion
+        return stored if stored is not None else self.rows[index].node.status.expansion
 
     def store(self, index: int, expansion: Expansion) -> None:
         """As if the engine had applied an Expand decision."""
@@ -82,81 +122,102 @@ class Tree:
     def add(self, node: StageNode) -> int:
         """As if the engine had applied a Create decision. Returns the index of the new row."""
         row = read(node, self.stage_steps, self._prompts, self.sign)
-        parent = ROOT if row.parent is None else self.by_name[row.parent]
-        index = len(self._rows)
-        self._rows.append(row)
-        self.parent.append(parent)
-        self.children.append([])
-        self.children[parent].append(index)
-        self.children[parent].sort(key=lambda child: self._rows[child].number)
-        self.by_name[row.name] = index
-        self.visits.append(0.0)
-        self.flying.append(0.0)
+        parent = ROOT if row.parent is None else self.index(row.parent)
+        index = len(self.rows)
+        self.rows.append(row)
+        self.columns = np.append(self.columns, np.frombuffer(row.packed, dtype=COLUMNS))
+        self.parent = np.append(self.parent, parent)
+        self.visits = np.append(self.visits, 0.0)
+        self.flying = np.append(self.flying, 0.0)
+        self.width = np.append(self.width, 0)
+        self.continued = np.append(self.continued, False)
+        self.width[parent] += 1
+        self.continued[parent] |= row.number == 0
+        self._added.setdefault(parent, []).append(index)
+        self._places[row.name] = len(self._ranks)
+        self._ranks = np.append(self._ranks, index)
         self.account.reserve(row.charge, row.segment)
-        while True:
-            self.flying[index] += row.charge
-            if index == ROOT:
-                return len(self._rows) - 1
-            index = self.parent[index]
+        for above in [ROOT, *self.path(index)]:
+            self.flying[above] += row.charge
+        return index
+
+    def levels(self) -> Iterator[slice]:
+        """The rows level by level from the top, as they were when the plan began."""
+        for first, last in pairwise(self._levels):
+            yield slice(first, last)
+
+    def add_up(self, values: Floats | Ints) -> None:
+        """Adds every entry to its parent's, from the deepest level to the root, in place."""
+        for first, last in reversed(list(pairwise(self._levels))):
+            parents = self.parent[first:last]
+            top = int(parents[0])
+            sums = np.bincount(parents - top, weights=values[first:last])
+            values[top : top + len(sums)] += sums.astype(values.dtype)  # counts stay whole
+
+    def best_up(self, values: Floats) -> None:
+        """Raises every entry's parent to it, from the deepest level to the root, in place."""
+        for first, last in reversed(list(pairwise(self._levels))):
+            np.maximum.at(values, self.parent[first:last], values[first:last])
 
     def _arrange(self, found: list[Row]) -> None:
-        below: dict[str | None, list[Row]] = {}
-        for row in found:
-            siblings = below.get(row.parent)
-            if siblings is None:
-                below[row.parent] = [row]
+        """Puts the rows into order: by level, then by the parent's place, then by number."""
+        self._places = {row.name: place for place, row in enumerate(found, start=1)}
+        self._places[None] = ROOT
+        parents = [self._places.get(row.parent, -1) for row in found]
+        if -1 in parents:
+            return self._arrange(self._without_orphans(found))
+        above = np.array([-1, *parents], dtype=np.int64)
+        columns = np.frombuffer(NO_ROW + b"".join([row.packed for row in found]), dtype=COLUMNS)
+        level, number = columns["level"], columns["number"]
+        top = int(level.max())
+        order = np.zeros(1, dtype=np.int64)
+        ranks = np.zeros(len(level), dtype=np.int64)
+        self._levels = [1]
+        for depth in range(1, top + 1):
+            here = np.flatnonzero(level == depth)
+            here = here[np.lexsort((number[here], ranks[above[here]]))]
+            ranks[here] = np.arange(len(here)) + self._levels[-1]
+            self._levels.append(self._levels[-1] + len(here))
+            order = np.concatenate([order, here])
+        self._ranks = ranks
+        self.rows = [cast(Row, None), *(found[place - 1] for place in order[1:].tolist())]
+        self.columns = columns[order]
+        self.parent = ranks[above[order]]
+        self.parent[ROOT] = -1
+        self._parents = self.parent[1:]
+        self.width = np.bincount(self._parents, minlength=len(self.rows))
+        self.continued = np.zeros(len(self.rows), dtype=np.bool_)
+        self.continued[self._parents[self.columns["number"][1:] == 0]] = True
+
+    def _without_orphans(self, found: list[Row]) -> list[Row]:
+        known: set[str | None] = {None}
+        kept = []
+        for row in sorted(found, key=lambda row: row.path.count("-")):
+            if row.parent in known:
+                known.add(row.name)
+                kept.append(row)
             else:
-                siblings.append(row)
-        self._rows: list[Row] = [_NO_ROW]
-        self.parent: list[int] = [ROOT]
-        self.children: list[list[int]] = [[]]
-        self.by_name: dict[str, int] = {}
-        name: str | None = None
-        index = 0
-        while True:
-            siblings = below.pop(name, None)
-            if siblings:
-                if len(siblings) > 1:
-                    siblings.sort(key=_number)
-                for row in siblings:
-                    child = len(self._rows)
-                    self._rows.append(row)
-                    self.parent.append(index)
-                    self.children.append([])
-                    self.children[index].append(child)
-                    self.by_name[row.name] = child
-            index += 1
-            if index == len(self._rows):
-                break
-            name = self._rows[index].name
-        for lost in below.values():
-            self.orphans += lost
+                self.orphans.append(row)
+        return kept
 
     def _sum(self) -> None:
-        count = len(self._rows)
-        self.visits = [0.0] * count
-        self.flying = [0.0] * count
+        flying = self.of_kind(Kind.IN_FLIGHT)
+        charges = self.columns["charge"]
+        self.flying = np.where(flying, charges, 0.0)
+        self.visits = np.where(flying, 0.0, charges)
         account = self.account
-        for index in range(count - 1, 0, -1):
-            row = self._rows[index]
-            if row.kind is Kind.IN_FLIGHT:
-                self.flying[index] += row.charge
-            else:
-                self.visits[index] += row.charge
-            up = self.parent[index]
-            self.visits[up] += self.visits[index]
-            self.flying[up] += self.flying[index]
-            _book(account, row)
+        account.reserved = float(self.flying.sum())
+        account.spent = float(self.visits.sum())
+        account.device_seconds = float(self.columns["device_seconds"][~flying].sum())
+        account.train_device_seconds = account.device_seconds
+        paid = np.bincount(
+            self.columns["segment"][1:], weights=charges[1:], minlength=len(SEGMENT_NAMES)
+        )
+        account.by_segment = dict(zip(SEGMENT_NAMES, paid.tolist(), strict=True))
         for row in self.orphans:
-            _book(account, row)
-
-
-def _book(account: Account, row: Row) -> None:
-    if row.kind is Kind.IN_FLIGHT:
-        account.reserve(row.charge, row.segment)
-    else:
-        account.settle(row.charge, row.segment, row.device_seconds)
-
-
-def _number(row: Row) -> int:
-    return row.number
+            if row.kind is Kind.IN_FLIGHT:
+                account.reserve(row.charge, row.segment)
+            else:
+                account.settle(row.charge, row.segment, row.node.status.cost.device_seconds)
+        self.add_up(self.visits)
+        self.add_up(self.flying)

@@ -3,12 +3,15 @@
 Everything here is *goodness*: the objective, its sign turned where it is minimized.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
+import numpy as np
+
+from llmzero.search.gain import fit
 from llmzero.search.rows import Kind, Row
-from llmzero.search.tree import ROOT, Tree
+from llmzero.search.tree import ROOT, Floats, Ints, Tree
 
 MIX: Final = 0.25
 """lambda of the backup. Source: reference "Values and backup"."""
@@ -18,25 +21,24 @@ BINS_PER_STAGE: Final = 4
 """Costs are equal where they fall into the same quarter of a stage [ours]."""
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A value and its variance."""
-
-    mean: float
-    variance: float
+Estimate = tuple[float, float]
+"""A value and its variance."""
 
 
-def filtered(prior: Estimate | None, observed: float, variance: float) -> Estimate:
-    """Kalman update of ``prior`` by one evaluation with observation variance s2.
+def filtered(
+    prior: Floats, prior_variance: Floats, observed: Floats, variance: Floats
+) -> tuple[Floats, Floats]:
+    """Kalman update of priors by one evaluation each, with observation variance s2.
 
-    Without a prior (None) the observation stands. Source: reference "Values and backup": prior
-    N(v_parent + mu_delta, P_parent + t2), observation variance s2.
+    Where the prior is missing (NaN) the observation stands. Source: reference "Values and
+    backup": prior N(v_parent + mu_delta, P_parent + t2).
     """
-    if prior is None:
-        return Estimate(observed, variance)
-    total = prior.variance + variance
-    gain = prior.variance / total if total > 0 else 1.0
-    return Estimate(prior.mean + gain * (observed - prior.mean), (1 - gain) * prior.variance)
+    total = prior_variance + variance
+    known = np.isfinite(prior)
+    gain = np.where(known & (total > 0), prior_variance / np.where(total > 0, total, 1.0), 1.0)
+    mean = np.where(known, prior, 0.0)
+    mean = np.where(known, mean + gain * (observed - mean), observed)
+    return mean, np.where(known, (1 - gain) * prior_variance, variance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,38 +48,37 @@ class Drift:
     mean: float
     variance: float
 
-    def step(self, start: Estimate, stages: float) -> Estimate:
-        """The prior of a stage of length ``stages`` that starts from ``start``.
+    def prior(self, start: Floats, variance: Floats, stages: Floats) -> tuple[Floats, Floats]:
+        """What stages of these lengths from these values are expected to be worth.
 
         Mean and variance grow with length, so a quarter rung has a quarter of both [ours].
         """
-        return Estimate(start.mean + self.mean * stages, start.variance + self.variance * stages)
+        return start + self.mean * stages, variance + self.variance * stages
 
 
-def drift(changes: Sequence[tuple[float, float, float]]) -> Drift | None:
-    """mu_delta and t2 of *true* changes from (observed change, noise variance, stages) each.
+def drift(changes: Floats, noise: Floats, stages: Floats) -> Drift | None:
+    """mu_delta and t2 of *true* changes over stages of these lengths.
 
-    The noise of the two evaluations is taken off the observed variance, which never goes below
-    zero. None below ``MIN_PAIRS`` pairs. Source: reference "Values and backup".
+    The noise variance of the two evaluations is taken off the observed variance, which never
+    goes below zero. None below ``MIN_PAIRS`` pairs. Source: reference "Values and backup".
     """
-    stages = sum(w for _, _, w in changes)
-    if len(changes) < MIN_PAIRS or stages <= 0:
+    count, total = len(changes), float(stages.sum())
+    if count < MIN_PAIRS or total <= 0:
         return None
-    mean = sum(d for d, _, _ in changes) / stages
-    spread = sum((d - mean * w) ** 2 for d, _, w in changes) * len(changes) / (len(changes) - 1)
-    noise = sum(s2 for _, s2, _ in changes)
-    return Drift(mean, max(spread - noise, 0.0) / stages)
+    mean = float(changes.sum()) / total
+    spread = float(((changes - mean * stages) ** 2).sum()) * count / (count - 1)
+    return Drift(mean, max(spread - float(noise.sum()), 0.0) / total)
 
 
-def normalized(q: float, low: float, high: float) -> float:
+def normalized(q: Floats, low: float, high: float) -> Floats:
     """q~ in 0..1, and 0.5 where all values are alike. Source: reference "Selection"."""
     if not high > low:
-        return 0.5
-    return min(max((q - low) / (high - low), 0.0), 1.0)
+        return np.full(len(q), 0.5)
+    return np.clip((q - low) / (high - low), 0.0, 1.0)
 
 
-def backup(cost: float, weighted: float, best: float) -> float:
-    """q = (1 - lambda) * cost-weighted mean + lambda * max over the subtree.
+def backup(cost: Floats, weighted: Floats, best: Floats) -> Floats:
+    """q = (1 - lambda) * cost-weighted mean + lambda * max over each subtree.
 
     ``weighted`` is the sum of cost * residual, ``cost`` the sum of costs (> 0).
     Source: reference "Values and backup": max alone chases lucky evaluations.
@@ -86,92 +87,116 @@ def backup(cost: float, weighted: float, best: float) -> float:
 
 
 class Values:
-    """Values of all stages of a tree, in one pass over it: O(nodes).
+    """Values of all stages of a tree, level by level in arrays: O(stages).
 
-    ``estimate[i]`` is the filtered value (None where there is none), ``residual[i]`` the value
-    against stages of equal cumulative cost, ``q[i]`` its backup normalized to 0..1.
+    All by index, NaN where there is none: ``mean`` and ``variance`` are the filtered value,
+    ``residual`` the value against stages of equal cumulative cost. ``q`` is the residual backed
+    up and normalized to 0..1, 0.5 where nothing is rated yet.
     """
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
         self.base = base_value(tree)
-        self.drift = drift(self._changes())
-        self.estimate: list[Estimate | None] = [None] * len(tree)
-        self._start: list[Estimate | None] = [None] * len(tree)
-        self._filter()
-        self.baseline = self._baseline()
-        self.residual: list[float | None] = self._residuals()
-        own = [
-            r
-            for r, row in zip(self.residual[1:], tree.rows[1:], strict=True)
-            if r is not None and row.kind is Kind.VALUED
-        ]
-        self.low, self.high = min(own, default=0.0), max(own, default=0.0)
+        """The base model's goodness, where it was measured."""
+        self._valued = tree.of_kind(Kind.VALUED)
+        self._length = (tree.columns["end"] - tree.columns["begin"]) / tree.stage_steps
+        self._observed, self._observed_variance = self._observed_starts()
+        self.drift = drift(*self._changes())
+        self.mean, self.variance, self._start = self._filter()
+        self.baseline: dict[int, float] = {}
+        self._fill_baseline()
+        self.residual = self._residuals()
+        own = self.residual[self._valued & np.isfinite(self.residual)]
+        self.low, self.high = (float(own.min()), float(own.max())) if len(own) else (0.0, 0.0)
+        self.outlook = self._outlooks()
         self.q = self._backed_up()
 
     def added(self) -> None:
         """A stage was added to the tree: it is in flight, and rated nothing yet."""
-        self.estimate.append(None)
-        self.residual.append(None)
-        self.q.append(0.5)
+        self.mean = np.append(self.mean, np.nan)
+        self.q = np.append(self.q, 0.5)
 
-    def expected(self, end: int) -> float:
-        """Baseline at ``end`` steps along a path: of its bin, or of the nearest one."""
-        wanted = self._bin(end)
-        if wanted in self.baseline or not self.baseline:
-            return self.baseline.get(wanted, 0.0)
-        return self.baseline[min(self.baseline, key=lambda b: (abs(b - wanted), b))]
-
-    def _bin(self, steps: int) -> int:
-        return round(BINS_PER_STAGE * steps / self.tree.stage_steps)
-
-    def _changes(self) -> list[tuple[float, float, float]]:
-        tree, found = self.tree, []
-        for index in tree.stages:
-            row = tree.rows[index]
-            if row.kind is not Kind.VALUED or row.goodness is None:
-                continue
-            start = self._observed_start(index, row)
-            if start is not None and row.end > row.begin:
-                length = (row.end - row.begin) / tree.stage_steps
-                noise = row.variance + start.variance
-                found.append((row.goodness - start.mean, noise, length))
+    @cached_property
+    def ranked(self) -> Ints:
+        """Stages that ran to their end, best filtered value first, equals in the tree's order."""
+        ended = np.flatnonzero(self._valued & np.isfinite(self.mean[: len(self._valued)]))
+        found: Ints = ended[np.argsort(-self.mean[ended], kind="stable")]
         return found
 
-    def _observed_start(self, index: int, row: Row) -> Estimate | None:
-        """The evaluation of the checkpoint that a stage started from."""
-        up = self.tree.parent[index]
-        if up == ROOT:
-            return self.base
-        parent = self.tree.rows[up]
-        if parent.value_step == row.start_step and parent.goodness is not None:
-            return Estimate(parent.goodness, parent.variance)
-        return score_at(parent, row.start_step, self.tree.sign)
+    @property
+    def leader(self) -> int | None:
+        """The stage with the best filtered value so far."""
+        return int(self.ranked[0]) if len(self.ranked) else None
 
-    def _filter(self) -> None:
-        tree, estimate, start = self.tree, self.estimate, self._start
-        for index in tree.stages:
-            row = tree.rows[index]
-            up = tree.parent[index]
-            first = self.base if up == ROOT else estimate[up]
-            if up != ROOT and tree.rows[up].value_step != row.start_step:
-                first = self._moved(first, tree.rows[up], row.start_step)
-            start[index] = first
-            if row.goodness is None:
-                continue
-            prior = None
-            if first is not None and self.drift is not None:
-                prior = self.drift.step(first, (row.end - row.begin) / tree.stage_steps)
-            estimate[index] = filtered(prior, row.goodness, row.variance)
+    def expected(self, ends: Ints) -> Floats:
+        """Baseline at each number of steps along a path: of its bin, or of the nearest one."""
+        if not self.baseline:
+            return np.zeros(len(ends))
+        bins = np.array(sorted(self.baseline))
+        levels = np.array([self.baseline[b] for b in bins])
+        wanted = bins_of(ends, self.tree.stage_steps)
+        above = np.clip(np.searchsorted(bins, wanted), 0, len(bins) - 1)
+        below = np.maximum(above - 1, 0)
+        nearest = np.where(wanted - bins[below] <= np.abs(bins[above] - wanted), below, above)
+        found: Floats = levels[nearest]
+        return found
 
-    def _moved(self, at_end: Estimate | None, parent: Row, step: int | None) -> Estimate | None:
-        """The estimate at an earlier checkpoint: shifted by the observed difference."""
-        there = score_at(parent, step, self.tree.sign)
-        if there is None or at_end is None or parent.goodness is None:
-            return there or at_end
-        return Estimate(at_end.mean + there.mean - parent.goodness, at_end.variance)
+    def _observed_starts(self) -> tuple[Floats, Floats]:
+        """The evaluation of the checkpoint that each stage started from, and its variance."""
+        tree, columns = self.tree, self.tree.columns
+        above = np.maximum(tree.parent, ROOT)
+        value, variance = columns["goodness"][above], columns["variance"][above]
+        base = self.base or (np.nan, 0.0)
+        at_root = tree.parent == ROOT
+        value, variance = np.where(at_root, base[0], value), np.where(at_root, base[1], variance)
+        self._earlier: list[int] = np.flatnonzero(
+            (tree.parent > ROOT) & (columns["value_step"][above] != columns["start_step"])
+        ).tolist()
+        """Stages that do not start where their parent was valued: few."""
+        for index in self._earlier:
+            score = score_at(tree.rows[tree.parent[index]], tree.rows[index].start_step, tree.sign)
+            value[index], variance[index] = score or (np.nan, 0.0)
+        return value, variance
 
-    def _baseline(self) -> dict[int, float]:
+    def _changes(self) -> tuple[Floats, Floats, Floats]:
+        columns = self.tree.columns
+        change = columns["goodness"] - self._observed
+        noise = columns["variance"] + self._observed_variance
+        usable = self._valued & np.isfinite(change) & (self._length > 0)
+        return change[usable], noise[usable], self._length[usable]
+
+    def _filter(self) -> tuple[Floats, Floats, Floats]:
+        """Filtered values with their variances, and the values that the stages started from."""
+        tree, columns = self.tree, self.tree.columns
+        goodness, s2 = columns["goodness"], columns["variance"]
+        mean, variance = np.full(len(tree), np.nan), np.zeros(len(tree))
+        if self.base is not None:
+            mean[ROOT], variance[ROOT] = self.base
+        start = np.full(len(tree), np.nan)
+        for level in tree.levels():
+            above = tree.parent[level]
+            start[level] = mean[above]
+            for index in self._earlier:
+                if level.start <= index < level.stop:
+                    start[index] += self._shift(index)
+            prior = start[level], variance[above]
+            length = self._length[level]
+            if self.drift is None:
+                mean[level], variance[level] = goodness[level], s2[level]
+            else:
+                mean[level], variance[level] = filtered(
+                    *self.drift.prior(*prior, length), goodness[level], s2[level]
+                )
+        mean[ROOT] = np.nan
+        return mean, variance, start
+
+    def _shift(self, index: int) -> float:
+        """From a parent's last value to the checkpoint that ``index`` starts from."""
+        row = self.tree.rows[self.tree.parent[index]]
+        shift = self._observed[index] - row.goodness if row.goodness is not None else np.nan
+        return float(shift) if np.isfinite(shift) else 0.0
+
+    def _fill_baseline(self) -> None:
         """Expected goodness by bin of cumulative cost.
 
         The mean, over the stages that end in a bin, of the baseline where they started plus what
@@ -179,110 +204,106 @@ class Values:
         would be that of the survivors, and the only stage of its depth would always be average;
         this way it keeps its path's lead [ours].
         """
-        ends: dict[int, list[int]] = {}
-        for index in self.tree.stages:
-            if self.tree.rows[index].kind is Kind.VALUED:
-                ends.setdefault(self._bin(self.tree.rows[index].end), []).append(index)
-        found = {} if self.base is None else {0: self.base.mean}
-        self.baseline = found
-        for end in sorted(ends):
-            total = 0.0
-            for index in ends[end]:
-                estimate, start = self.estimate[index], self._start[index]
-                assert estimate is not None
-                total += estimate.mean
-                if start is not None and found:
-                    total += self.expected(self.tree.rows[index].begin) - start.mean
-            found[end] = total / len(ends[end])
-        return found
+        columns = self.tree.columns
+        if self.base is not None:
+            self.baseline[0] = self.base[0]
+        ended = np.flatnonzero(self._valued)
+        bins = bins_of(columns["end"][ended], self.tree.stage_steps)
+        for end in np.unique(bins):
+            group = ended[bins == end]
+            worth = self.mean[group]
+            if self.baseline:
+                gained = self.expected(columns["begin"][group]) - self._start[group]
+                worth = worth + np.where(np.isfinite(gained), gained, 0.0)
+            self.baseline[int(end)] = float(worth.mean())
 
-    def _residuals(self) -> list[float | None]:
-        found: list[float | None] = [None] * len(self.tree)
-        for index in self.tree.stages:
-            estimate = self.estimate[index]
-            if estimate is not None:
-                found[index] = estimate.mean - self.expected(self.tree.rows[index].end)
+    def _residuals(self) -> Floats:
+        found = self.mean - self.expected(self.tree.columns["end"])
         for group in replicas(self.tree):
-            own = [
-                r
-                for i in group
-                if (r := found[i]) is not None and self.tree.rows[i].kind is Kind.VALUED
-            ]
-            if own:
-                mean = sum(own) / len(own)
-                for i in group:
-                    if self.tree.rows[i].kind is Kind.VALUED:
-                        found[i] = mean
+            pooled = [i for i in group if self._valued[i]]
+            if pooled:
+                found[pooled] = found[pooled].mean()
         return found
 
-    def _backed_up(self) -> list[float]:
-        """q~ of every subtree; 0.5 where nothing in it is rated yet.
+    def _outlooks(self) -> Floats:
+        """Remaining gain of the leaves, relative to the average, from their features."""
+        tree, columns = self.tree, self.tree.columns
+        found = np.zeros(len(tree))
+        known = self._valued & np.isfinite(columns["features"]).any(axis=1)
+        above = np.maximum(tree.parent, ROOT)
+        pairs = np.flatnonzero(self._valued & known[above])
+        ridge = fit(
+            columns["features"][above[pairs]],
+            self.residual[pairs] - self.residual[above[pairs]],
+        )
+        leaves = np.flatnonzero(known & (tree.width == 0))
+        if ridge is not None and len(leaves):
+            found[leaves] = ridge.predict(columns["features"][leaves])
+        return found
+
+    def _backed_up(self) -> Floats:
+        """q~ of every subtree.
 
         A failed stage is worth the lowest residual there is (q~ = 0). A stopped one is a bound:
         it is clipped to what ended, so that it moves neither end of the scale.
         """
-        tree, count = self.tree, len(self.tree)
-        cost, weighted = [0.0] * count, [0.0] * count
-        best = [float("-inf")] * count
-        found = [0.5] * count
-        low, high = self.low, self.high
-        for index in range(count - 1, 0, -1):
-            row, residual = tree.rows[index], self.residual[index]
-            if row.kind is Kind.FAILED:
-                residual = low
-            elif row.kind is Kind.CENSORED and residual is not None:
-                residual = min(max(residual, low), high)
-            if residual is not None and row.charge > 0:
-                cost[index] += row.charge
-                weighted[index] += row.charge * residual
-                best[index] = max(best[index], residual)
-            up = tree.parent[index]
-            if cost[index] > 0:
-                found[index] = normalized(
-                    backup(cost[index], weighted[index], best[index]), low, high
-                )
-                cost[up] += cost[index]
-                weighted[up] += weighted[index]
-                best[up] = max(best[up], best[index])
+        tree = self.tree
+        worth = np.where(
+            tree.of_kind(Kind.CENSORED), np.clip(self.residual, self.low, self.high), self.residual
+        )
+        worth = np.where(tree.of_kind(Kind.FAILED), self.low, worth + self.outlook)
+        rated = np.isfinite(worth) & (tree.columns["charge"] > 0)
+        cost = np.where(rated, tree.columns["charge"], 0.0)
+        weighted = np.where(rated, cost * worth, 0.0)
+        best = np.where(rated, worth, -np.inf)
+        tree.add_up(cost)
+        tree.add_up(weighted)
+        tree.best_up(best)
+        found = np.full(len(tree), 0.5)
+        some = cost > 0
+        q = backup(cost[some], weighted[some], best[some])
+        found[some] = normalized(q, self.low, self.high)
         return found
+
+
+def bins_of(steps: Ints, stage_steps: int) -> Ints:
+    """Quarter stages, rounded."""
+    found: Ints = np.rint(BINS_PER_STAGE * steps / stage_steps).astype(np.int64)
+    return found
 
 
 def base_value(tree: Tree) -> Estimate | None:
     """The base model's goodness: the evaluations at step 0 of the stages that start from it."""
     found = []
-    for index in tree.children[ROOT]:
-        scores = tree.rows[index].node.status.curve.scores
-        if scores and scores[0].step == 0 and tree.rows[index].kind is not Kind.IN_FLIGHT:
+    for index in tree.children(ROOT):
+        row = tree.rows[index]
+        scores = row.node.status.curve.scores
+        if scores and scores[0].step == 0 and row.kind is not Kind.IN_FLIGHT:
             found.append((tree.sign * scores[0].value, scores[0].standard_error ** 2))
     if not found:
         return None
     # The same questions and decoder every time: averaging takes no noise away.
-    return Estimate(sum(v for v, _ in found) / len(found), sum(s for _, s in found) / len(found))
+    return sum(v for v, _ in found) / len(found), sum(s for _, s in found) / len(found)
 
 
 def score_at(row: Row, step: int | None, sign: float) -> Estimate | None:
     """The evaluation of a stage at its step ``step``, where there was one."""
     for score in row.node.status.curve.scores:
         if score.step == step:
-            return Estimate(sign * score.value, score.standard_error**2)
+            return sign * score.value, score.standard_error**2
     return None
 
 
 def replicas(tree: Tree) -> list[list[int]]:
     """Groups of siblings that repeat one transition with other seeds, the original first."""
     found: list[list[int]] = []
-    for index in tree.stages:
+    for index in np.flatnonzero(tree.columns["replica"]):
         row = tree.rows[index]
-        if row.proposer != REPLICA:
-            continue
-        siblings = tree.children[tree.parent[index]]
+        siblings = tree.children(int(tree.parent[index]))
         group = [i for i in siblings if same_transition(tree.rows[i], row)]
         if group not in found:
             found.append(group)
     return found
-
-
-REPLICA: Final = "replica"
 
 
 def same_transition(a: Row, b: Row) -> bool:

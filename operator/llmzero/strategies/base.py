@@ -4,13 +4,16 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
+import numpy as np
+
 from llmzero.api.stage import Audit, Provenance, StageNode, StopDecision
+from llmzero.search.budget import FAILURE_FLOOR, SLACK
 from llmzero.search.decisions import MarkAudit, Review, Stop
 from llmzero.search.nodes import Segment, train_node
 from llmzero.search.protocol import Proposed
 from llmzero.search.rows import Kind
 from llmzero.search.stopping import audited, find_doomed
-from llmzero.search.tree import ROOT, Tree
+from llmzero.search.tree import ROOT, Flags, Ints, Tree
 from llmzero.search.values import Values
 from llmzero.strategies.context import verdict_request
 from llmzero.strategies.options import Options
@@ -56,13 +59,21 @@ class BaseStrategy:
         return found
 
     def child_steps(self, begin: int) -> int:
-        """Steps of a stage that starts ``begin`` steps from the base model; 0 at the horizon.
+        """Steps of a stage that starts ``begin`` steps from the base model; 0 where none fits.
 
-        Inside the first stage the rest of it, so that costs along all paths stay comparable.
+        Inside the first stage the rest of it, so that costs along all paths stay comparable; at
+        the end of the budget what is left of it, in whole evaluations.
         """
-        full = self.tree.stage_steps
-        steps = full - begin if begin < full else full
-        return max(min(steps, self.tree.horizon - begin), 0)
+        return int(self._child_steps(np.array([begin]))[0])
+
+    def _child_steps(self, begin: Ints) -> Ints:
+        full, left = self.tree.stage_steps, self.tree.account.left
+        steps = np.minimum(np.where(begin < full, full - begin, full), self.tree.horizon - begin)
+        every = self.search.spec.stage.eval_every
+        short = int(left * full / every + SLACK) * every
+        short = short if short >= FAILURE_FLOOR * full else 0
+        cost = np.maximum(steps / full, FAILURE_FLOOR)
+        return np.where(cost <= left + SLACK, np.maximum(steps, 0), np.where(steps > 0, short, 0))
 
     def affords(self, steps: int) -> bool:
         return self.tree.account.affords(steps / self.tree.stage_steps)
@@ -87,10 +98,17 @@ class BaseStrategy:
     def can_branch(self, index: int) -> bool:
         """Whether a stage ended well, below the horizon, with a checkpoint, and can be afforded."""
         row = self.tree.rows[index]
-        if row.kind is not Kind.VALUED or row.tip is None:
-            return False
-        steps = self.child_steps(row.begin + row.tip)
-        return steps > 0 and self.affords(steps)
+        ended_well = row.kind is Kind.VALUED and row.tip is not None
+        return ended_well and self.child_steps(row.begin + (row.tip or 0)) > 0
+
+    def branchable(self) -> Flags:
+        """Which stages may take children, by index: those of :meth:`can_branch`, and those that
+        diverged after a whole checkpoint."""
+        tip, begin = self.tree.columns["tip"], self.tree.columns["begin"]
+        ended = self.tree.of_kind(Kind.VALUED) & (tip >= 0)
+        ended |= self.tree.of_kind(Kind.FAILED) & (tip > 0)
+        found: Flags = ended & (self._child_steps(begin + tip) > 0)
+        return found
 
     def root_stage(
         self,

@@ -1,5 +1,10 @@
 """What a proposer or a judge may know of the tree: bounded, whatever the size of the tree."""
 
+from heapq import nsmallest
+from itertools import islice
+
+from numpy import flatnonzero
+
 from llmzero.api.curve import Curve
 from llmzero.api.proposals import (
     BudgetLeft,
@@ -11,9 +16,8 @@ from llmzero.api.proposals import (
 from llmzero.api.search import TrainingSearch
 from llmzero.api.stage import Outcome
 from llmzero.search.nodes import unit_draw
-from llmzero.search.promotion import ranked
 from llmzero.search.rows import Kind, Row
-from llmzero.search.stopping import Doomed, leader
+from llmzero.search.stopping import Doomed
 from llmzero.search.tree import Tree
 from llmzero.search.values import Values
 
@@ -50,13 +54,18 @@ def view(tree: Tree, index: int, with_curve: bool = False) -> StageView:
 
 
 def proposal_request(
-    tree: Tree, values: Values, index: int, request_id: str, count: int
+    tree: Tree,
+    values: Values,
+    index: int,
+    request_id: str,
+    count: int,
+    failures: list[Infeasible],
 ) -> ProposalRequest:
     """The question how to go on from stage ``index``."""
     search = tree.search
     path = tree.path(index)[-MOST_PATH:]
     row = tree.rows[index]
-    best = [i for i in ranked(tree, values) if i not in path][:MOST_BEST]
+    best = list(islice((int(i) for i in values.ranked if i not in path), MOST_BEST))
     return ProposalRequest(
         request_id=request_id,
         search=search.name,
@@ -68,9 +77,9 @@ def proposal_request(
         stage_steps=tree.stage_steps,
         path=[view(tree, i, with_curve=True) for i in path],
         curve=_plain(row.node.status.curve),
-        children=[view(tree, i) for i in tree.children[index][-MOST_CHILDREN:]],
+        children=[view(tree, i) for i in tree.children(index)[-MOST_CHILDREN:]],
         best=[view(tree, i, with_curve=place == 0) for place, i in enumerate(best)],
-        infeasible=infeasible(tree),
+        infeasible=failures,
         budget=BudgetLeft(
             stages=tree.account.left,
             depth=max(-(-(tree.horizon - row.end) // tree.stage_steps), 0),
@@ -82,7 +91,7 @@ def proposal_request(
 
 def verdict_request(tree: Tree, values: Values, doomed: Doomed) -> VerdictRequest:
     """The question whether a doomed stage shall really stop."""
-    best = leader(tree, values)
+    best = values.leader
     assert best is not None
     row = tree.rows[doomed.index]
     return VerdictRequest(
@@ -100,11 +109,12 @@ def verdict_request(tree: Tree, values: Values, doomed: Doomed) -> VerdictReques
 
 def infeasible(tree: Tree) -> list[Infeasible]:
     """Settings that ran out of memory or diverged: the newest, memory first."""
-    rows = sorted(
-        (r for r in tree.rows[1:] if r.kind is Kind.FAILED),
+    rows = nsmallest(
+        MOST_INFEASIBLE,
+        (tree.rows[i] for i in flatnonzero(tree.of_kind(Kind.FAILED))),
         key=lambda r: (r.node.status.outcome is not Outcome.OUT_OF_MEMORY, -(r.sequence or 0)),
     )
-    return [_infeasible(row) for row in rows[:MOST_INFEASIBLE]]
+    return [_infeasible(row) for row in rows]
 
 
 def _infeasible(row: Row) -> Infeasible:

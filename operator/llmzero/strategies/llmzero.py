@@ -10,17 +10,18 @@ import math
 from collections.abc import Sequence
 from typing import ClassVar
 
+import numpy as np
+
 from llmzero.api.spec import SettingsMap
 from llmzero.api.stage import Provenance, StageNode
 from llmzero.search.budget import SEGMENTS, SLACK
 from llmzero.search.decisions import Create
 from llmzero.search.nodes import train_node
 from llmzero.search.protocol import Proposed
-from llmzero.search.rows import Kind
+from llmzero.search.rows import REPLICA, SEGMENT_NAMES, Kind
 from llmzero.search.selection import Selection
-from llmzero.search.stopping import leader
-from llmzero.search.tree import ROOT, Tree
-from llmzero.search.values import REPLICA, Values, same_transition
+from llmzero.search.tree import ROOT, Flags, Floats, Ints, Tree
+from llmzero.search.values import Values, same_transition
 from llmzero.search.widening import ROOT_MOST, root_width
 from llmzero.strategies.options import Options, share
 from llmzero.strategies.proposing import ProposingStrategy
@@ -66,9 +67,9 @@ class LLMZero(ProposingStrategy):
         if not self.asks_agent:
             return ()
         tree, found = self.tree, []
-        parents = {tree.parent[i]: None for i in tree.stages if tree.rows[i].kind is Kind.IN_FLIGHT}
-        for index in parents:
-            if index != ROOT and self.branches(index):
+        able = self.branchable()
+        for index in np.unique(tree.parent[tree.of_kind(Kind.IN_FLIGHT)]).tolist():
+            if index != ROOT and able[index]:
                 question = self.question_ahead(index)
                 if question is not None:
                     found.append(question)
@@ -79,7 +80,7 @@ class LLMZero(ProposingStrategy):
     def _screened(self) -> StageNode | None:
         """The next rung; once they have ended, the top quarter continued to a full stage."""
         tree = self.tree
-        rungs = [i for i in tree.children[ROOT] if tree.rows[i].proposer != REPLICA]
+        rungs = [i for i in tree.children(ROOT) if tree.rows[i].proposer != REPLICA]
         if len(rungs) < self.rungs:
             return self._rung()
         if self.rung_steps == tree.stage_steps:
@@ -88,7 +89,7 @@ class LLMZero(ProposingStrategy):
         count = len(rungs) * KEPT_RUNGS
         kept = math.ceil(count) if len(ended) == len(rungs) else int(len(ended) * KEPT_RUNGS)
         for index in self._by_value(ended)[:kept]:
-            if not tree.has_continue(index) and self.can_branch(index):
+            if not tree.continued[index] and self.can_branch(index):
                 why = "among the best rungs: continued to a full stage"
                 return self.going_on(index, "continue", why, "screen")
         return None
@@ -107,10 +108,10 @@ class LLMZero(ProposingStrategy):
 
     def _root_setting(self, number: int) -> tuple[SettingsMap, Provenance] | None:
         parameters = self.search.spec.parameters
-        if not self.tree.children[ROOT]:
+        if not self.tree.children(ROOT):
             initial: SettingsMap = {p.name: p.clip(p.initial) for p in parameters}
             return initial, Provenance(proposer="initial", rationale="the declared initial values")
-        taken = [self.tree.rows[i].parameters for i in self.tree.children[ROOT]]
+        taken = [self.tree.rows[i].parameters for i in self.tree.children(ROOT)]
         for attempt in range(TRIES):
             place = (number - 1) // 2 + attempt * ROOT_MOST
             if number % 2:
@@ -124,20 +125,15 @@ class LLMZero(ProposingStrategy):
         return None
 
     def _by_value(self, indices: Sequence[int]) -> list[int]:
-        ranked = [
-            (-estimate.mean, i)
-            for i in indices
-            if (estimate := self.values.estimate[i]) is not None
-            and self.tree.rows[i].kind is Kind.VALUED
-        ]
-        return [i for _, i in sorted(ranked)]
+        mean = self.values.mean
+        return sorted((i for i in indices if mean[i] == mean[i]), key=lambda i: (-mean[i], i))
 
     # Replicas -------------------------------------------------------------------------------
 
     def _replica(self) -> StageNode | None:
         """A repetition of a transition on the path to the leader, with another rollout seed."""
         tree, account = self.tree, self.tree.account
-        best = leader(tree, self.values)
+        best = self.values.leader
         if best is None:
             return None
         for index in tree.path(best):
@@ -146,7 +142,9 @@ class LLMZero(ProposingStrategy):
             below = tree.visits[index] + tree.flying[index] - row.charge
             if row.constant or row.proposer == REPLICA or below + SLACK < REPLICATE_BELOW:
                 continue
-            siblings = [tree.rows[i] for i in tree.children[tree.parent[index]]]
+            if tree.parent[index] == ROOT:
+                continue  # a choice of settings, screened against others, and no transition
+            siblings = [tree.rows[i] for i in tree.children(int(tree.parent[index]))]
             if any(s.proposer == REPLICA and same_transition(s, row) for s in siblings):
                 continue
             paid = account.by_segment["promote"] + cost
@@ -155,11 +153,11 @@ class LLMZero(ProposingStrategy):
         return None
 
     def _repeated(self, index: int) -> StageNode:
-        row, up = self.tree.rows[index], self.tree.parent[index]
+        row, up = self.tree.rows[index], int(self.tree.parent[index])
         spec = row.node.spec
         return train_node(
             self.search,
-            parent=None if up == ROOT else self.tree.rows[up].node,
+            parent=self.tree.rows[up].node,
             number=self.tree.next_number(up),
             steps=row.steps,
             parameters=dict(row.parameters),
@@ -182,25 +180,20 @@ class LLMZero(ProposingStrategy):
         begun = (SEGMENTS["screen"] + SEGMENTS["tree"]) * account.limit
         if account.used - account.by_segment["promote"] + SLACK < begun:
             return None
-        running = sum(
-            tree.rows[i].kind is Kind.IN_FLIGHT and tree.rows[i].segment == "finish"
-            for i in tree.stages
-        )
-        if running >= LINES:
+        running = tree.columns["segment"] == SEGMENT_NAMES.index("finish")
+        if (running & tree.of_kind(Kind.IN_FLIGHT)).sum() >= LINES:
             return None
-        ends = [i for i in tree.stages if not tree.has_continue(i) and self.can_branch(i)]
-        best = max(ends, key=self._outlook, default=None)
-        if best is None:
+        ends = np.flatnonzero(self.branchable() & tree.of_kind(Kind.VALUED) & ~tree.continued)
+        if not len(ends):
             return None
+        best = int(ends[np.argmax(self._outlook(ends))])
         return self.going_on(best, "finish", "the best outlook at the full horizon", "finish")
 
-    def _outlook(self, index: int) -> float:
-        """The value that a stage is expected to reach with what is left of the budget."""
-        row, estimate = self.tree.rows[index], self.values.estimate[index]
-        assert estimate is not None
-        reach = row.end + int(self.tree.account.left * self.tree.stage_steps)
-        gain = self.values.expected(min(reach, self.tree.horizon)) - self.values.expected(row.end)
-        return estimate.mean + gain
+    def _outlook(self, ends: Ints) -> Floats:
+        """The values that stages are expected to reach with what is left of the budget."""
+        tree, values, end = self.tree, self.values, self.tree.columns["end"][ends]
+        reach = np.minimum(end + int(tree.account.left * tree.stage_steps), tree.horizon)
+        return values.mean[ends] + values.expected(reach) - values.expected(end)
 
     # The tree -------------------------------------------------------------------------------
 
@@ -216,19 +209,24 @@ class LLMZero(ProposingStrategy):
 
     def _selection(self) -> Selection:
         if self._choice is None:
-            self._choice = Selection(self.tree, self.values, self._able, self.rungs)
+            able = self.branchable()
+            able[ROOT] = self._root_able(able)
+            self._choice = Selection(self.tree, self.values, able, self._eager())
         else:
             for index in range(self._seen, len(self.tree)):
                 self._choice.added(index)
         self._seen = len(self.tree)
         return self._choice
 
-    def _able(self, index: int) -> bool:
-        if index == ROOT:
-            return self._root_able()
-        return self.branches(index)
+    def _eager(self) -> Flags:
+        """Not the root, whose width is spent on rungs; not a rung that the screening left behind;
+        not a diverged stage. All of them are better than an idle slot, and no more."""
+        tree = self.tree
+        left_behind = (tree.columns["end"] < tree.stage_steps) & ~tree.continued
+        found: Flags = tree.of_kind(Kind.VALUED) & ~left_behind
+        return found
 
-    def _root_able(self) -> bool:
+    def _root_able(self, others: Flags) -> bool:
         """The root always takes another rung, but leaves half of the budget to the depth as long
         as anything lives that could use it."""
         if self._root_exhausted or not self.affords(self.rung_steps):
@@ -237,15 +235,15 @@ class LLMZero(ProposingStrategy):
         cost = self.rung_steps / tree.stage_steps
         if tree.account.left - cost + SLACK >= SCREEN_MOST * tree.account.limit:
             return True
-        return not any(tree.rows[i].kind is Kind.IN_FLIGHT or self.branches(i) for i in tree.stages)
+        return not (others.any() or tree.of_kind(Kind.IN_FLIGHT).any())
 
     def _expanded(self, index: int) -> Sequence[Proposed]:
         if index == ROOT:
-            node = self._rung() if self._root_able() else None
+            node = self._rung() if self._root_able(self.branchable()) else None
             return () if node is None else (Create(node),)
-        if not self.branches(index):
+        if not self.branchable()[index]:
             return ()  # what was affordable when the plan began no longer is
-        if self.tree.rows[index].kind is Kind.VALUED and not self.tree.has_continue(index):
+        if self.tree.rows[index].kind is Kind.VALUED and not self.tree.continued[index]:
             why = "the same settings carried on: what every change is compared with"
             return (Create(self.going_on(index, "continue", why, "tree")),)
         return self.transition(index)

@@ -3,14 +3,13 @@
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
-from llmzero.api.proposals import Answered, Expansion, Infeasible, Proposal
+from llmzero.api.proposals import Answered, Expansion, Infeasible, Proposal, ProposalRequest
 from llmzero.api.spec import SettingsMap
 from llmzero.api.stage import Provenance, StageNode
 from llmzero.search.decisions import Ask, Create, Expand
 from llmzero.search.expansion import has_room, with_answer
 from llmzero.search.nodes import train_node, unit_draw
 from llmzero.search.protocol import Proposed
-from llmzero.search.rows import Kind
 from llmzero.strategies import rules
 from llmzero.strategies.base import BaseStrategy
 from llmzero.strategies.context import infeasible, proposal_request
@@ -46,11 +45,11 @@ class ProposingStrategy(BaseStrategy):
         spec = self.search.spec
         if spec.agent is None:
             return False
-        rows, budget = self.tree.rows[1:], spec.budget
-        tokens, dollars = budget.agent_tokens, budget.agent_dollars
+        tokens, dollars = spec.budget.agent_tokens, spec.budget.agent_dollars
+        columns = self.tree.columns
         return not (
-            (tokens is not None and sum(r.agent_tokens for r in rows) >= tokens)
-            or (dollars is not None and sum(r.agent_dollars for r in rows) >= dollars)
+            (tokens is not None and columns["agent_tokens"].sum() >= tokens)
+            or (dollars is not None and columns["agent_dollars"].sum() >= dollars)
         )
 
     def transition(self, index: int) -> Sequence[Proposed]:
@@ -88,15 +87,12 @@ class ProposingStrategy(BaseStrategy):
 
     def _question(self, index: int) -> Ask:
         row = self.tree.rows[index]
-        request = proposal_request(
-            self.tree, self.values, index, self._request_id(index), FROM_AGENT
-        )
-        return Ask(row.name, request)
+        return Ask(row.name, self._request(index, FROM_AGENT))
 
     def _rules_answer(self, index: int) -> Sequence[Proposed] | None:
         """The rules' answer, stored before its child is created; None where it offers nothing."""
         tree, name = self.tree, self.tree.rows[index].name
-        request = proposal_request(tree, self.values, index, self._request_id(index), FROM_RULES)
+        request = self._request(index, FROM_RULES)
         answered = Answered(
             request_id=request.request_id,
             answered_by="rules",
@@ -115,6 +111,10 @@ class ProposingStrategy(BaseStrategy):
 
     def _why_rules(self) -> str:
         return "" if self.search.spec.agent is None else "the agent's budget is spent"
+
+    def _request(self, index: int, count: int) -> ProposalRequest:
+        name = self._request_id(index)
+        return proposal_request(self.tree, self.values, index, name, count, self.failures)
 
     def _request_id(self, index: int) -> str:
         """Same id, same question: the number of the answer that it will become."""
@@ -136,7 +136,7 @@ class ProposingStrategy(BaseStrategy):
         return not any(number in used for number in range(latest, total))
 
     def _used(self, index: int) -> set[int | None]:
-        return {self.tree.rows[child].proposal for child in self.tree.children[index]}
+        return {self.tree.rows[child].proposal for child in self.tree.children(index)}
 
     def _unused(self, index: int) -> Iterator[StageNode]:
         expansion = self.tree.expansion(index)
@@ -209,14 +209,10 @@ class ProposingStrategy(BaseStrategy):
         """The next changed child, or None where a sibling is the same or it is not affordable."""
         tree, row = self.tree, self.tree.rows[index]
         siblings = [
-            tree.rows[c].parameters for c in tree.children[index] if tree.rows[c].start_step == step
+            tree.rows[c].parameters for c in tree.children(index) if tree.rows[c].start_step == step
         ]
         steps = self.child_steps(row.begin + step)
-        if (
-            steps == 0
-            or not self.affords(steps)
-            or known(self.search.spec.parameters, point, siblings)
-        ):
+        if steps == 0 or known(self.search.spec.parameters, point, siblings):
             return None
         return train_node(
             self.search,
@@ -231,11 +227,3 @@ class ProposingStrategy(BaseStrategy):
             carry_optimizer=carry_optimizer,
             carry_reference=carry_reference,
         )
-
-    def branches(self, index: int) -> bool:
-        """Whether ``index`` may take children: ended well, or diverged after a whole checkpoint."""
-        row = self.tree.rows[index]
-        if row.kind is Kind.FAILED and row.tip:
-            steps = self.child_steps(row.begin + row.tip)
-            return steps > 0 and self.affords(steps)
-        return self.can_branch(index)

@@ -20,7 +20,7 @@ class RandomSearch(RunsStrategy):
 
     def setting(self, run: int) -> tuple[SettingsMap, Provenance] | None:
         parameters = self.search.spec.parameters
-        taken = [self.tree.rows[i].parameters for i in self.tree.children[ROOT]]
+        taken = [self.tree.rows[i].parameters for i in self.tree.children(ROOT)]
         for attempt in range(TRIES):
             point = draw(parameters, self.seed, "run", run, attempt)
             if not known(parameters, point, taken):

@@ -30,7 +30,7 @@ class RunsStrategy(BaseStrategy):
 
     def propose(self) -> Sequence[Proposed]:
         available = self.tree.account.left
-        for first in self.tree.children[ROOT]:
+        for first in self.tree.children(ROOT):
             tip = self._tip(first)
             missing = self._missing(tip)
             if missing and self.can_branch(tip) and self._fits(tip, available):
@@ -45,8 +45,8 @@ class RunsStrategy(BaseStrategy):
         return [Create(self.root_stage(*setting, steps=steps, segment="tree"))]
 
     def _tip(self, index: int) -> int:
-        while self.tree.children[index]:
-            index = self.tree.children[index][-1]
+        while children := self.tree.children(index):
+            index = children[-1]
         return index
 
     def _missing(self, tip: int) -> float:
