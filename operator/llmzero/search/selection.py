@@ -11,8 +11,8 @@ from llmzero.search.widening import width, widths
 class Selection:
     """Keeps, for every subtree, how many stages in it may take a child.
 
-    ``able`` says which stages could take another child at all (``ROOT`` included), ``eager``
-    which of them may unforced: widths are asked of eager stages alone. Both by index.
+    ``able`` says which stages could take another child at all, ``eager`` which of them may
+    unforced: widths are asked of eager stages alone. Both by index; the root is for the strategy.
     Building is O(stages), each choice O(depth * children).
     """
 

@@ -6,6 +6,7 @@ from itertools import islice
 from numpy import flatnonzero
 
 from llmzero.api.curve import Curve
+from llmzero.api.parameters import Parameter, Role
 from llmzero.api.proposals import (
     BudgetLeft,
     Infeasible,
@@ -108,18 +109,49 @@ def verdict_request(tree: Tree, values: Values, doomed: Doomed) -> VerdictReques
 
 
 def infeasible(tree: Tree) -> list[Infeasible]:
-    """Settings that ran out of memory or diverged: the newest, memory first."""
+    """Settings that ran out of memory or diverged: the newest, memory first.
+
+    Out of memory is taken back where a stage of at least that capacity ended well: then it was
+    the machine's, not the settings'.
+    """
     rows = nsmallest(
-        MOST_INFEASIBLE,
+        4 * MOST_INFEASIBLE,
         (tree.rows[i] for i in flatnonzero(tree.of_kind(Kind.FAILED))),
-        key=lambda r: (r.node.status.outcome is not Outcome.OUT_OF_MEMORY, -(r.sequence or 0)),
+        key=lambda r: (not _no_memory(r), -(r.sequence or 0)),
     )
-    return [_infeasible(row) for row in rows]
+    if rows and _no_memory(rows[0]):
+        fits = _fitting(tree)
+        rows = [r for r in rows if not (_no_memory(r) and _fits(tree, fits, r))]
+    return [_infeasible(row) for row in rows[:MOST_INFEASIBLE]]
+
+
+def _no_memory(row: Row) -> bool:
+    return row.node.status.outcome is Outcome.OUT_OF_MEMORY
+
+
+def _fitting(tree: Tree) -> set[tuple[float, ...]]:
+    """Capacities, in unit coordinates, of the stages that ended well."""
+    sizes = _sizes(tree)
+    raw = {
+        tuple(tree.rows[i].parameters[p.name] for p in sizes)
+        for i in flatnonzero(tree.of_kind(Kind.VALUED))
+    }
+    return {tuple(p.to_unit(v) for p, v in zip(sizes, r, strict=True)) for r in raw}
+
+
+def _fits(tree: Tree, fits: set[tuple[float, ...]], row: Row) -> bool:
+    needed = [p.to_unit(row.parameters[p.name]) for p in _sizes(tree)]
+    return any(all(f >= n for f, n in zip(fit, needed, strict=True)) for fit in fits)
+
+
+def _sizes(tree: Tree) -> list[Parameter]:
+    return [p for p in tree.search.spec.parameters if p.role is Role.CAPACITY]
 
 
 def _infeasible(row: Row) -> Infeasible:
-    memory = row.node.status.outcome is Outcome.OUT_OF_MEMORY
-    return Infeasible(parameters=row.parameters, outcome="OutOfMemory" if memory else "Diverged")
+    return Infeasible(
+        parameters=row.parameters, outcome="OutOfMemory" if _no_memory(row) else "Diverged"
+    )
 
 
 def _plain(curve: Curve) -> Curve:

@@ -25,7 +25,7 @@ from llmzero.search.values import Values, same_transition
 from llmzero.search.widening import ROOT_MOST, root_width
 from llmzero.strategies.options import Options, share
 from llmzero.strategies.proposing import ProposingStrategy
-from llmzero.strategies.space import hopeless, known, local, spread
+from llmzero.strategies.space import hopeless, known, local, shrunk, spread
 
 RUNG = 0.25
 """Length of a screening rung, in stages. Source: reference, "Why a tree loses", 1."""
@@ -39,6 +39,9 @@ REPLICATE_BELOW = 1.0
 """Stages spent below a leading transition at which it is repeated: before two are [reference]."""
 DEFAULT_EXPLORE = 0.2
 TRIES = 16
+MOST_FRUITLESS = 16
+"""Stages tried in vain for another transition, in one plan, before only those that were never
+continued are looked at: where most of the space failed, a plan stays quick."""
 
 
 class LLMZero(ProposingStrategy):
@@ -53,7 +56,8 @@ class LLMZero(ProposingStrategy):
         self.rung_steps = rung(tree.stage_steps, spec.stage.eval_every)
         width = root_width(spec.budget.stages, spec.strategy.max_depth, spec.strategy.parallelism)
         self.rungs = rung_count(spec.budget.stages, self.rung_steps / tree.stage_steps, width)
-        self._root_exhausted = False
+        self._fruitless_tries = 0
+        self._tired = False
         self._seen = len(tree)
         self._choice: Selection | None = None
 
@@ -81,8 +85,8 @@ class LLMZero(ProposingStrategy):
         """The next rung; once they have ended, the top quarter continued to a full stage."""
         tree = self.tree
         rungs = [i for i in tree.children(ROOT) if tree.rows[i].proposer != REPLICA]
-        if len(rungs) < self.rungs:
-            return self._rung()
+        if len(rungs) < self.rungs and (node := self._rung()) is not None:
+            return node
         if self.rung_steps == tree.stage_steps:
             return None
         ended = [i for i in rungs if tree.rows[i].kind is not Kind.IN_FLIGHT]
@@ -101,7 +105,6 @@ class LLMZero(ProposingStrategy):
         number = self.tree.next_number(ROOT)
         found = self._root_setting(number)
         if found is None:
-            self._root_exhausted = True
             return None
         point, provenance = found
         return self.root_stage(point, provenance, self.rung_steps, "screen")
@@ -118,6 +121,9 @@ class LLMZero(ProposingStrategy):
                 point, why = local(parameters, place, self.seed)
             else:
                 point, why = spread(parameters, place, self.seed), "an even spread of the space"
+            if hopeless(parameters, point, self.failures):
+                point = shrunk(parameters, point, self.failures)
+                why += ", with less capacity because memory ran out"
             if not known(parameters, point, taken) and not hopeless(
                 parameters, point, self.failures
             ):
@@ -198,19 +204,21 @@ class LLMZero(ProposingStrategy):
     # The tree -------------------------------------------------------------------------------
 
     def _selected(self) -> Sequence[Proposed]:
-        choice = self._selection()
-        while (index := choice.choose()) is not None:
+        while (index := (choice := self._selection()).choose()) is not None:
             step = self._expanded(index)
             if not any(isinstance(d, Create) for d in step):
                 choice.block(index)
+                self._fruitless_tries += 1
             if step:
                 return step
-        return ()
+        return self._last_resort()
 
     def _selection(self) -> Selection:
-        if self._choice is None:
+        if self._choice is None or (self._fruitless_tries >= MOST_FRUITLESS and not self._tired):
             able = self.branchable()
-            able[ROOT] = self._root_able(able)
+            self._tired = self._fruitless_tries >= MOST_FRUITLESS
+            if self._tired:
+                able &= ~self.tree.continued
             self._choice = Selection(self.tree, self.values, able, self._eager())
         else:
             for index in range(self._seen, len(self.tree)):
@@ -219,28 +227,25 @@ class LLMZero(ProposingStrategy):
         return self._choice
 
     def _eager(self) -> Flags:
-        """Not the root, whose width is spent on rungs; not a rung that the screening left behind;
-        not a diverged stage. All of them are better than an idle slot, and no more."""
+        """Not a rung that the screening left behind, not a diverged stage: they are better than an
+        idle slot, and no more. The root's width is spent on its rungs."""
         tree = self.tree
         left_behind = (tree.columns["end"] < tree.stage_steps) & ~tree.continued
         found: Flags = tree.of_kind(Kind.VALUED) & ~left_behind
         return found
 
-    def _root_able(self, others: Flags) -> bool:
-        """The root always takes another rung, but leaves half of the budget to the depth as long
-        as anything lives that could use it."""
-        if self._root_exhausted or not self.affords(self.rung_steps):
-            return False
-        tree = self.tree
-        cost = self.rung_steps / tree.stage_steps
-        if tree.account.left - cost + SLACK >= SCREEN_MOST * tree.account.limit:
-            return True
-        return not (others.any() or tree.of_kind(Kind.IN_FLIGHT).any())
+    def _last_resort(self) -> Sequence[Proposed]:
+        """Another rung, where no stage can take a child: as long as half of the budget is left to
+        the depth, or nothing is under way that could use it."""
+        account = self.tree.account
+        left = account.left - self.rung_steps / self.tree.stage_steps
+        under_way = self.tree.of_kind(Kind.IN_FLIGHT).any()
+        if under_way and left + SLACK < SCREEN_MOST * account.limit:
+            return ()
+        node = self._rung()
+        return () if node is None else (Create(node),)
 
     def _expanded(self, index: int) -> Sequence[Proposed]:
-        if index == ROOT:
-            node = self._rung() if self._root_able(self.branchable()) else None
-            return () if node is None else (Create(node),)
         if not self.branchable()[index]:
             return ()  # what was affordable when the plan began no longer is
         if self.tree.rows[index].kind is Kind.VALUED and not self.tree.continued[index]:

@@ -121,6 +121,19 @@ def hopeless(
     return False
 
 
+def shrunk(
+    parameters: Sequence[Parameter], point: SettingsMap, failures: Iterable[Infeasible]
+) -> SettingsMap:
+    """``point`` with each capacity halfway below the smallest that ran out of memory."""
+    starved = [f.parameters for f in failures if f.outcome == "OutOfMemory"]
+    smaller = {
+        p.name: p.from_unit(min(p.to_unit(s[p.name]) for s in starved) / 2)
+        for p in parameters
+        if p.role is Role.CAPACITY and starved
+    }
+    return {**point, **smaller}
+
+
 def inside(parameters: Sequence[Parameter], point: SettingsMap) -> bool:
     """Whether ``point`` names every parameter and lies within all of them."""
     return set(point) == {p.name for p in parameters} and not any(
