@@ -20,9 +20,13 @@ CURVE_METRICS = (
     "completions/mean_terminated_length",
     "completions/clipped_ratio",
     "clip_ratio/region_mean",
+    "clip_ratio/high_mean",
     "sampling/importance_sampling_ratio/mean",
 )
 """TRL's metric names that the status keeps; everything else stays on the volume."""
+GRAD_NORM_MAX = "grad_norm/max"
+"""Our own column beside TRL's: the largest ``grad_norm`` among the steps of each point, where a
+point is more than one step. A mean hides a spike."""
 CURVE_BYTES = 8 * 1024
 
 
