@@ -111,7 +111,7 @@ class Cluster:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            preexec_fn=die_with_parent,  # noqa: PLW1509
+            preexec_fn=die_with_parent,
         )
         self._connect(number)
         self._await(lambda: (self.folder / "ready").exists(), 180)

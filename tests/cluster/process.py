@@ -40,7 +40,7 @@ class Component:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **(env or {})},
-                preexec_fn=die_with_parent,  # noqa: PLW1509 (the starters are single-threaded)
+                preexec_fn=die_with_parent,
             )
 
     def wait_for(self, ready: Callable[[], bool], seconds: float = 60.0) -> None:

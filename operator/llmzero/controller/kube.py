@@ -1,0 +1,226 @@
+"""API calls as plain JSON, with timeouts on every one of them."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Self
+from urllib.parse import quote
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from llmzero.api.base import GROUP, VERSION
+from llmzero.controller.metrics import API_REQUESTS
+
+Object = dict[str, Any]
+
+TIMEOUT_SECONDS = 20.0
+PAGE = 500
+OURS = f"/apis/{GROUP}/{VERSION}"
+PATHS = {
+    "TrainingSearch": (OURS, "trainingsearches"),
+    "StageNode": (OURS, "stagenodes"),
+    "Job": ("/apis/batch/v1", "jobs"),
+    "Pod": ("/api/v1", "pods"),
+    "Event": ("/api/v1", "events"),
+    "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
+}
+
+
+class ApiError(Exception):
+    """An answer that is no success; ``status`` is 0 where there was none (timeout, connection)."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}" if status else message)
+        self.status = status
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same call may go through later."""
+        return self.status in (0, 408, 409, 429) or self.status >= 500
+
+
+def path(kind: str, namespace: str | None, name: str | None = None, sub: str = "") -> str:
+    """URL path of an object or of a list."""
+    prefix, plural = PATHS[kind]
+    parts = [prefix]
+    if namespace:
+        parts += ["namespaces", quote(namespace, safe="")]
+    parts.append(plural)
+    if name:
+        parts.append(quote(name, safe=""))
+    if sub:
+        parts.append(sub)
+    return "/".join(parts)
+
+
+class Kube:
+    """One connection pool to the API server. Use as an async context."""
+
+    def __init__(self) -> None:
+        self._client: client.ApiClient | None = None
+
+    async def __aenter__(self) -> Self:
+        try:
+            config.load_incluster_config()
+        except config.ConfigException:
+            await config.load_kube_config()
+        self._client = client.ApiClient()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    async def list(
+        self, kind: str, namespace: str | None, selector: str = ""
+    ) -> AsyncIterator[Object]:
+        """Every object, page by page: what is gone from the server is not yielded."""
+        token = ""
+        while True:
+            query = {"limit": str(PAGE)}
+            if selector:
+                query["labelSelector"] = selector
+            if token:
+                query["continue"] = token
+            found = await self.call("GET", path(kind, namespace), query=query)
+            for item in found.get("items", []):
+                yield item
+            token = found.get("metadata", {}).get("continue", "")
+            if not token:
+                return
+
+    async def get(self, kind: str, namespace: str, name: str) -> Object | None:
+        """The object, None where there is none."""
+        try:
+            return await self.call("GET", path(kind, namespace, name))
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def create(self, kind: str, namespace: str, body: Object) -> Object:
+        """Raises ApiError, 409 where the name is taken."""
+        return await self.call("POST", path(kind, namespace), body=body)
+
+    async def put_status(self, kind: str, namespace: str, body: Object) -> Object:
+        """Replaces the status; 409 where ``metadata.resourceVersion`` is not the newest."""
+        name = body["metadata"]["name"]
+        return await self.call("PUT", path(kind, namespace, name, "status"), body=body)
+
+    async def put(self, kind: str, namespace: str, body: Object) -> Object:
+        return await self.call("PUT", path(kind, namespace, body["metadata"]["name"]), body=body)
+
+    async def delete(self, kind: str, namespace: str, name: str) -> None:
+        """Deletes in the background; that it is gone already is fine."""
+        try:
+            body = {"propagationPolicy": "Background"}
+            await self.call("DELETE", path(kind, namespace, name), body=body)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+
+    async def log(self, namespace: str, pod: str, container: str) -> AsyncIterator[bytes]:
+        """Lines of a container's current log file, to its end so far."""
+        async for line in self._log(namespace, pod, container, {}):
+            yield line
+
+    async def follow(self, namespace: str, pod: str, container: str) -> AsyncIterator[bytes]:
+        """Lines as they come, until the container ends or the connection is cut."""
+        async for line in self._log(namespace, pod, container, {"follow": "true"}):
+            yield line
+
+    async def _log(
+        self, namespace: str, pod: str, container: str, more: Mapping[str, str]
+    ) -> AsyncIterator[bytes]:
+        query = {"container": container, **more}
+        response = await self._send("GET", path("Pod", namespace, pod, "log"), query, None, None)
+        try:
+            if response.status >= 400:
+                raise ApiError(response.status, (await response.read()).decode(errors="replace"))
+            async for line in _lines(response):
+                yield line
+        except aiohttp.ClientError as error:
+            raise ApiError(0, f"log of {pod}: {error}") from error
+        finally:
+            response.close()
+
+    async def call(
+        self,
+        method: str,
+        target: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Object | None = None,
+    ) -> Object:
+        """One request with a JSON answer. Raises ApiError."""
+        response = await self._send(method, target, query or {}, body, TIMEOUT_SECONDS)
+        try:
+            text = await asyncio.wait_for(response.read(), TIMEOUT_SECONDS)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ApiError(0, f"{method} {target}: {error or 'timed out'}") from error
+        if response.status >= 400:
+            raise ApiError(response.status, _message(text))
+        found: Object = json.loads(text)
+        return found
+
+    async def _send(
+        self,
+        method: str,
+        target: str,
+        query: Mapping[str, str],
+        body: Object | None,
+        timeout: float | None,
+    ) -> aiohttp.ClientResponse:
+        assert self._client is not None
+        headers = {"Accept": "application/json"}
+        if target.endswith("/log"):
+            headers["Accept"] = "*/*"
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        _, url, headers, _, _ = await self._client.param_serialize(
+            method,
+            target,
+            query_params=list(query.items()),
+            header_params=headers,
+            auth_settings=["BearerToken"],
+        )
+        kind = target.split("/namespaces/")[-1].split("/")[1:2] or [target.rsplit("/", 1)[-1]]
+        try:
+            answer = await self._client.call_api(
+                method,
+                url,
+                headers,
+                body,
+                None,
+                _request_timeout=timeout or (TIMEOUT_SECONDS, None),
+            )
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            API_REQUESTS.labels(method, kind[0], "none").inc()
+            raise ApiError(0, f"{method} {target}: {error or 'timed out'}") from error
+        except client.ApiException as error:
+            raise ApiError(error.status or 0, str(error.reason)) from error
+        response: aiohttp.ClientResponse = answer.response
+        API_REQUESTS.labels(method, kind[0], str(response.status)).inc()
+        return response
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """Lines of any length up to 1 MiB; longer ones are passed over."""
+    buffer = b""
+    async for chunk in response.content.iter_any():
+        buffer += chunk
+        *lines, buffer = buffer.split(b"\n")
+        for line in lines:
+            yield line
+        if len(buffer) > 1024 * 1024:
+            buffer = b""
+    if buffer:
+        yield buffer
+
+
+def _message(text: bytes) -> str:
+    try:
+        return str(json.loads(text).get("message", ""))[:2000]
+    except ValueError:
+        return text.decode(errors="replace")[:500]
