@@ -16,7 +16,7 @@ from llmzero.api.proposals import (
 )
 from llmzero.api.spec import Agent
 from llmzero.api.stage import Audit
-from llmzero.local.failpoints import failpoint
+from llmzero.failpoints import failpoint
 from llmzero.local.store import RunDirectory
 from llmzero.search.decisions import (
     Ask,

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from llmzero.local.errors import RunError
-from llmzero.local.failpoints import failpoint
+from llmzero.failpoints import failpoint
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -16,7 +16,7 @@ from llmzero.api.stage import Outcome, Phase, StageNode, StageStatus, StopDecisi
 from llmzero.local.apply import Applier, Asker, drop_unlisted
 from llmzero.local.devices import Slot, slots
 from llmzero.local.errors import RunError, UsageError
-from llmzero.local.failpoints import failpoint
+from llmzero.failpoints import failpoint
 from llmzero.local.launch import Ended, Launcher
 from llmzero.local.live import LiveStage, adopt
 from llmzero.local.records import last_words
