@@ -40,9 +40,7 @@ class Regime:
     noise: float
 
 
-LONG = Regime(
-    "long", True, 120, 500, 420.0, 1024, 1.1, 1e-6, lambda x: 1 - math.exp(-3 * x), 0.02
-)
+LONG = Regime("long", True, 120, 500, 420.0, 1024, 1.1, 1e-6, lambda x: 1 - math.exp(-3 * x), 0.02)
 SHORT = Regime(
     "short", False, 60, 200, 14.0, 32, 0.45, 3e-5, lambda x: 1 / (1 + math.exp(-8 * (x - 0.4))), 0.04
 )  # fmt: skip
@@ -320,16 +318,16 @@ def records(d: Draft) -> list[Record]:
         if step:
             metrics = _step_metrics(d, step, x, last)
             lines.append(
-                StepRecord(attempt=1, seq=len(lines) + 1, time=float(step), step=step, metrics=metrics)
+                StepRecord(
+                    attempt=1, seq=len(lines) + 1, time=float(step), step=step, metrics=metrics
+                )
             )
         if step % every == 0:
             share = min(max(d.accuracy(x), 0.0), 1.0)
             value = rng.binomial(r.questions, share) / r.questions
             error = math.sqrt(max(value * (1 - value), 0.002) / r.questions)
             score = Score(step=step, value=value, standard_error=error, questions=r.questions)
-            lines.append(
-                EvalRecord(attempt=1, seq=len(lines) + 1, time=float(step), score=score)
-            )
+            lines.append(EvalRecord(attempt=1, seq=len(lines) + 1, time=float(step), score=score))
     return lines
 
 
@@ -420,7 +418,7 @@ def question(
         features=found,
         pathologies=pathologies,
         scores=curve.scores,
-        checkpoints=[s for s in range(every, ran + 1, every)],
+        checkpoints=list(range(every, ran + 1, every)),
     )
     return ProposalRequest(
         request_id=name[:128],

@@ -1,0 +1,103 @@
+"""``llmzero agent``: options are checked with their names; render and report print what is there."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from llmzero.agent.prompts import proposal_prompt, verdict_prompt
+from llmzero.api.base import ObjectList
+from llmzero.cli.agent import app
+from tests.unit.agent.questions import question, verdict_question
+from tests.unit.agent.test_agent_calibration import tree
+from tests.unit.builders import search
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Calls the command; exit code, and what it printed on both streams."""
+
+    def call(*words: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as ended:
+            app(list(words))
+        return int(ended.value.code or 0), "".join(capsys.readouterr())
+
+    return call
+
+
+def test_render_shows_exactly_what_would_be_sent(tmp_path: Path, run: Run) -> None:
+    file, png = tmp_path / "request.json", tmp_path / "plot.png"
+    file.write_text(json.dumps(question().dump()))
+    code, text = run("render", str(file), "--picture", str(png))
+    prompt = proposal_prompt(question(), 12_000, picture=True)
+    assert code == 0
+    assert prompt.system in text and prompt.user in text and prompt.version in text
+    assert png.read_bytes().startswith(b"\x89PNG")
+
+
+def test_render_knows_a_verdict_by_its_form(tmp_path: Path, run: Run) -> None:
+    file = tmp_path / "request.json"
+    file.write_text(json.dumps(verdict_question().dump()))
+    code, text = run("render", str(file), "--no-vision")
+    assert code == 0
+    assert verdict_prompt(verdict_question(), 12_000, picture=False).user in text
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "No such file"),
+        ("{", "Expecting"),
+        ("{}", "requestId: Field required"),
+        ('{"a": 1, "a": 2}', "stands twice"),
+    ],
+)
+def test_render_says_what_is_wrong_with_a_request(
+    tmp_path: Path, run: Run, content: str | None, words: str
+) -> None:
+    file = tmp_path / "request.json"
+    if content is not None:
+        file.write_text(content)
+    code, text = run("render", str(file))
+    assert code == 2
+    assert words in text
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--provider", "gpt"), "--provider: Input should be 'rules', 'openai' or 'anthropic'"),
+        (("--provider", "openai"), "--model: needed for --provider openai"),
+        (("--output-mode", "xml"), "--output-mode: Input should be 'auto'"),
+        (("--max-input-tokens", "10"), "--max-input-tokens: Input should be greater"),
+        (("--prices-file", "/none/prices.yaml"), "--prices-file: /none/prices.yaml"),
+    ],
+)
+def test_bad_options_are_named(run: Run, words: tuple[str, ...], said: str) -> None:
+    code, text = run(*words)
+    assert code == 2
+    assert said in " ".join(text.split())
+
+
+def test_report_reads_what_kubectl_prints(tmp_path: Path, run: Run) -> None:
+    file = tmp_path / "objects.json"
+    items = [search().dump(), *(n.dump() for n in tree())]
+    file.write_text(json.dumps(ObjectList(items=items).dump()))
+    code, text = run("report", str(file), "-o", "json")
+    assert code == 0
+    data = json.loads(text)
+    assert {r["agent"] for r in data["calibration"]} == {"openai:m", "rules"}
+    assert [s["decisions"] for s in data["spending"]] == [1, 1]
+    code, text = run("report", str(file))
+    assert code == 0 and "openai:m" in text and "eval/accuracy" in text
+
+
+def test_report_says_what_it_needs(tmp_path: Path, run: Run) -> None:
+    file = tmp_path / "objects.json"
+    file.write_text("[]")
+    code, text = run("report", str(file))
+    assert code == 2
+    assert "a run directory or a v1 List of a TrainingSearch and its StageNodes" in text
