@@ -1,10 +1,11 @@
-"""Names of objects: deterministic, at most 63 characters, unique to one search's UID."""
+"""Names of objects: deterministic, at most 58 characters, unique to one search's UID."""
 
 import hashlib
 
-NAME_LIMIT = 63
+NAME_LIMIT = 58
+"""Of a StageNode: with ``-<attempt>`` it is a Job's name, which becomes a label (63)."""
 SEARCH_NAME_LIMIT = 30
-"""Longest name of a search whose deepest child's name still fits into 63 characters."""
+"""Longest name of a search: its stages' names fit, the deepest ones hashed."""
 
 
 def tag(search_uid: str) -> str:

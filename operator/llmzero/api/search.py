@@ -68,6 +68,12 @@ class SearchStatus(Model):
     message: str = Field("", max_length=2048, description="Where the search stands, in words.")
     started_at: Time | None = None
     finished_at: Time | None = None
+    spec_digest: str = Field(
+        "",
+        max_length=64,
+        description="SHA-256 of the immutable part of the spec as it was accepted: CEL cannot see "
+        "untyped values.",
+    )
     counts: Counts = Field(default_factory=Counts)
     ledger: Ledger = Field(default_factory=Ledger)
     depth: int = Field(0, description="Stages on the longest path so far.")

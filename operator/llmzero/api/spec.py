@@ -1,5 +1,6 @@
 """What a user writes: the spec of a TrainingSearch, section by section."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, Literal, Self
 
@@ -101,6 +102,19 @@ class Reward(Model):
     options: dict[str, Any] = Field(
         default_factory=dict, description="Keyword arguments that a built-in reward takes."
     )
+
+
+def reward_names(rewards: Sequence[Reward]) -> list[str]:
+    """Short names in the order of ``rewards``: of module:function the function, a number where
+    a name comes again. Metrics (``eval/<name>``) and parameters (``rewards.<name>``) use them."""
+    names: list[str] = []
+    for reward in rewards:
+        short = reward.name.rsplit(":", 1)[-1]
+        name, number = short, 2
+        while name in names:
+            name, number = f"{short}-{number}", number + 1
+        names.append(name)
+    return names
 
 
 class Task(Model):
@@ -313,6 +327,18 @@ class SearchSpec(Model):
         if both:
             raise ValueError(f"fixed: {', '.join(both)} is searched too: drop one of the two")
         return self
+
+
+MUTABLE = ("budget", "suspend", "suspendPolicy", "approval", "agent")
+"""Sections of the spec that may change (and strategy.parallelism, trainer.resources)."""
+
+
+def immutable(spec: dict[str, Any]) -> dict[str, Any]:
+    """The part of a dumped spec that a search's stages depend on."""
+    kept = {k: v for k, v in spec.items() if k not in MUTABLE}
+    for section, free in (("strategy", "parallelism"), ("trainer", "resources")):
+        kept[section] = {k: v for k, v in spec.get(section, {}).items() if k != free}
+    return kept
 
 
 SettingsMap = dict[str, Scalar]

@@ -170,7 +170,7 @@ class Kube:
         target: str,
         query: Mapping[str, str],
         body: Object | None,
-        timeout: float | None,
+        seconds: float | None,
     ) -> aiohttp.ClientResponse:
         assert self._client is not None
         headers = {"Accept": "application/json"}
@@ -193,7 +193,7 @@ class Kube:
                 headers,
                 body,
                 None,
-                _request_timeout=timeout or (TIMEOUT_SECONDS, None),
+                _request_timeout=seconds or (TIMEOUT_SECONDS, None),
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             API_REQUESTS.labels(method, kind[0], "none").inc()

@@ -51,7 +51,7 @@ class PodView:
 
 def pod_view(body: dict[str, Any]) -> PodView:
     metadata, status = body["metadata"], body.get("status", {})
-    container = next(
+    container: dict[str, Any] = next(
         (c for c in status.get("containerStatuses", []) if c.get("name") == CONTAINER), {}
     )
     state = container.get("state", {})

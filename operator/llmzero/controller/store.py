@@ -46,6 +46,15 @@ class Group:
     jobs: dict[str, JobView] = field(default_factory=dict)
     pods: dict[str, PodView] = field(default_factory=dict)
 
+    def held(self, kind: str) -> dict[str, Any]:
+        """The objects of one kind, by name."""
+        by_kind: dict[str, dict[str, Any]] = {
+            "StageNode": self.nodes,
+            "Job": self.jobs,
+            "Pod": self.pods,
+        }
+        return by_kind[kind]
+
     def jobs_of(self, node: str) -> list[JobView]:
         found = [j for j in self.jobs.values() if j.node == node]
         return sorted(found, key=lambda j: j.attempt)
@@ -126,8 +135,7 @@ class Store:
         label = metadata.get("labels", {}).get(SEARCH_LABEL)
         group = self.groups.get((namespace, label)) if label else None
         if group is not None:
-            held = {"StageNode": group.nodes, "Job": group.jobs, "Pod": group.pods}[kind]
-            held.pop(name, None)  # type: ignore[attr-defined]
+            group.held(kind).pop(name, None)
             self.mark(group.key)
 
     def replace(self, kind: str, bodies: Iterable[dict[str, Any]]) -> None:
@@ -139,9 +147,9 @@ class Store:
                 if key not in alive:
                     del self.groups[key]
                 continue
-            held = {"StageNode": group.nodes, "Job": group.jobs, "Pod": group.pods}[kind]
+            held = group.held(kind)
             for name in [n for n in held if (key[0], n) not in alive]:
-                del held[name]  # type: ignore[attr-defined]
+                del held[name]
                 self.mark(key)
         put = {
             "TrainingSearch": self.put_search,

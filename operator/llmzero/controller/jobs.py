@@ -1,0 +1,306 @@
+"""From a stage to its Job: pure builders, restricted by default.
+
+One Job an attempt. A pod that a node or a preemption ends is replaced by the Job controller and
+resumes from the last checkpoint; every other end is ours to judge (``podFailurePolicy``).
+"""
+
+import copy
+import re
+from typing import Any
+
+from llmzero.api.base import API_VERSION
+from llmzero.api.contract import (
+    ATTEMPT_ENV,
+    REQUEST_ENV,
+    REQUEST_HASH_ENV,
+    ROOT_ENV,
+    ExitCode,
+)
+from llmzero.api.search import TrainingSearch
+from llmzero.api.stage import StageNode
+from llmzero.controller.pods import CONTAINER
+from llmzero.controller.store import ATTEMPT_LABEL, NODE_LABEL, SEARCH_LABEL
+from llmzero.search.request import stage_request
+
+DATA = "/data"
+"""Where the claim is mounted; it holds one directory a search, named by its UID."""
+GRACE_SECONDS = 60
+USER = 1000
+MANAGED_LABEL = "app.kubernetes.io/managed-by"
+LAST_RESORT_SECONDS = 7 * 24 * 3600
+
+OWNED_POD = (
+    "restartPolicy",
+    "serviceAccountName",
+    "automountServiceAccountToken",
+    "hostNetwork",
+    "hostPID",
+    "hostIPC",
+    "initContainers",
+)
+OWNED_CONTAINER = ("image", "resources", "terminationMessagePath")
+
+
+class TemplateProblem(ValueError):
+    """``spec.trainer.podTemplate`` names a field that the operator owns."""
+
+
+def job_name(node: StageNode, attempt: int) -> str:
+    return f"{node.name}-{attempt}"
+
+
+def stage_job(
+    search: TrainingSearch, node: StageNode, attempt: int, default_image: str
+) -> dict[str, Any]:
+    """The Job of one attempt. Raises TemplateProblem."""
+    request = stage_request(search, node)
+    env = {
+        REQUEST_ENV: request.encode(),
+        REQUEST_HASH_ENV: request.digest(),
+        ROOT_ENV: DATA,
+        ATTEMPT_ENV: str(attempt),
+    }
+    return _job(search, node, job_name(node, attempt), env, [], attempt, default_image)
+
+
+def prune_job(
+    search: TrainingSearch, node: StageNode, keep: tuple[int, ...], default_image: str
+) -> dict[str, Any]:
+    """A Job that deletes a finished stage's checkpoints, all but ``keep``. Uses no device."""
+    steps = ",".join(str(s) for s in keep)
+    folder = f"{DATA}/{search.metadata.uid}/{node.name}"
+    name = f"{node.name}-p{len(node.status.checkpoints)}"
+    arguments = ["prune", folder, "--keep", steps]
+    job = _job(search, node, name, {}, arguments, 0, default_image, device=False)
+    job["spec"]["ttlSecondsAfterFinished"] = 60  # it has no result that could be lost
+    return job
+
+
+def report_job(
+    search: TrainingSearch, node: StageNode, attempt: int, default_image: str
+) -> dict[str, Any]:
+    """A Job that prints a stage's stored records again: it never trains and uses no device."""
+    folder = f"{DATA}/{search.metadata.uid}/{node.name}"
+    arguments = ["report", folder]
+    name = f"{node.name}-r{attempt}"
+    return _job(search, node, name, {}, arguments, 0, default_image, device=False)
+
+
+def _job(
+    search: TrainingSearch,
+    node: StageNode,
+    name: str,
+    env: dict[str, str],
+    arguments: list[str],
+    attempt: int,
+    default_image: str,
+    device: bool = True,
+) -> dict[str, Any]:
+    trainer = search.spec.trainer
+    labels = {
+        SEARCH_LABEL: search.name,
+        NODE_LABEL: node.name,
+        ATTEMPT_LABEL: str(attempt),
+        MANAGED_LABEL: "llmzero",
+    }
+    queue = {}
+    if trainer.queue_name and device:
+        queue = {"kueue.x-k8s.io/queue-name": trainer.queue_name}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": name,
+            "namespace": node.metadata.namespace,
+            "labels": {**labels, **queue},
+            "ownerReferences": [
+                {
+                    "apiVersion": API_VERSION,
+                    "kind": "StageNode",
+                    "name": node.name,
+                    "uid": node.metadata.uid,
+                    "controller": True,
+                    "blockOwnerDeletion": True,
+                }
+            ],
+        },
+        "spec": {
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": LAST_RESORT_SECONDS,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {"rules": failure_rules()},
+            "template": {
+                "metadata": {"labels": labels, **_template_metadata(search, labels)},
+                "spec": _pod(search, node, env, arguments, default_image, device),
+            },
+        },
+    }
+
+
+def failure_rules() -> list[dict[str, Any]]:
+    """The first match wins. A Kueue preemption sets no DisruptionTarget: the trainer says it."""
+
+    def codes(action: str, values: list[int]) -> dict[str, Any]:
+        on = {"containerName": CONTAINER, "operator": "In", "values": sorted(values)}
+        return {"action": action, "onExitCodes": on}
+
+    return [
+        {
+            "action": "Ignore",
+            "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+        },
+        codes("Ignore", [ExitCode.INTERRUPTED]),
+        codes(
+            "FailJob",
+            [int(code) for code in ExitCode if code not in (ExitCode.DONE, ExitCode.INTERRUPTED)],
+        ),
+    ]
+
+
+def _pod(
+    search: TrainingSearch,
+    node: StageNode,
+    env: dict[str, str],
+    arguments: list[str],
+    default_image: str,
+    device: bool,
+) -> dict[str, Any]:
+    trainer, storage = search.spec.trainer, search.spec.storage
+    container: dict[str, Any] = {
+        "name": CONTAINER,
+        "image": trainer.image or default_image,
+        "env": [
+            *({"name": k, "value": v} for k, v in env.items()),
+            {"name": "HOME", "value": "/home/trainer"},
+            {"name": "HF_HOME", "value": f"{DATA}/.cache/huggingface"},
+            {"name": "LLMZERO_CACHE", "value": f"{DATA}/.cache/llmzero"},
+            {"name": "TOKENIZERS_PARALLELISM", "value": "false"},
+        ],
+        "terminationMessagePolicy": "File",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "volumeMounts": [
+            {"name": "data", "mountPath": DATA},
+            {"name": "home", "mountPath": "/home/trainer"},
+            {"name": "tmp", "mountPath": "/tmp"},
+            {"name": "shm", "mountPath": "/dev/shm"},
+        ],
+    }
+    if arguments:
+        container["args"] = arguments
+    if trainer.image_pull_policy:
+        container["imagePullPolicy"] = trainer.image_pull_policy
+    if trainer.resources and device:
+        container["resources"] = dict(trainer.resources)
+    pod: dict[str, Any] = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+        "volumes": [
+            _data_volume(storage.claim_name),
+            {"name": "home", "emptyDir": {}},
+            {"name": "tmp", "emptyDir": {}},
+            {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "8Gi"}},
+        ],
+    }
+    if trainer.priority_class_name:
+        pod["priorityClassName"] = trainer.priority_class_name
+    return merge_template(pod, trainer.pod_template)
+
+
+def _data_volume(claim: str | None) -> dict[str, Any]:
+    if claim is None:
+        raise TemplateProblem(
+            "spec.storage.claimName: found nothing, a PersistentVolumeClaim is needed on a "
+            "cluster: children start from their parents' checkpoints"
+        )
+    return {"name": "data", "persistentVolumeClaim": {"claimName": claim}}
+
+
+def _template_metadata(search: TrainingSearch, labels: dict[str, str]) -> dict[str, Any]:
+    given = search.spec.trainer.pod_template.get("metadata", {})
+    return {
+        "labels": {**given.get("labels", {}), **labels},
+        "annotations": dict(given.get("annotations", {})),
+    }
+
+
+def merge_template(pod: dict[str, Any], template: dict[str, Any]) -> dict[str, Any]:
+    """The user's pod fields over ours; containers, env, volumes and mounts merge by name.
+
+    Raises TemplateProblem for fields that the operator owns.
+    """
+    for key in template:
+        if key not in ("spec", "metadata"):
+            raise TemplateProblem(
+                f"spec.trainer.podTemplate.{key}: there is no such field; spec and metadata are"
+            )
+    given = copy.deepcopy(template.get("spec", {}))
+    for key in OWNED_POD:
+        if key in given:
+            raise TemplateProblem(
+                f"spec.trainer.podTemplate.spec.{key}: the operator sets this field; leave it out"
+            )
+    merged = {**pod, **{k: v for k, v in given.items() if k not in _MERGED}}
+    merged["securityContext"] = {**pod["securityContext"], **given.get("securityContext", {})}
+    merged["volumes"] = _by_key(pod["volumes"], given.get("volumes", []), "name", "volumes")
+    merged["containers"] = [
+        _container(pod["containers"][0], given.get("containers", [])),
+        *(c for c in given.get("containers", []) if c.get("name") != CONTAINER),
+    ]
+    return merged
+
+
+_MERGED = ("containers", "volumes", "securityContext")
+
+
+def _container(ours: dict[str, Any], given: list[dict[str, Any]]) -> dict[str, Any]:
+    found = next((c for c in given if c.get("name") == CONTAINER), None)
+    if found is None:
+        return ours
+    for key in OWNED_CONTAINER:
+        if key in found:
+            raise TemplateProblem(
+                f"spec.trainer.podTemplate.spec.containers[{CONTAINER}].{key}: use "
+                f"spec.trainer.{key if key in ('image', 'resources') else '...'} in its place"
+            )
+    merged = {**ours, **{k: v for k, v in found.items() if k not in ("env", "volumeMounts")}}
+    merged["env"] = _by_key(ours["env"], found.get("env", []), "name", "env")
+    merged["volumeMounts"] = _by_key(
+        ours["volumeMounts"], found.get("volumeMounts", []), "mountPath", "volumeMounts"
+    )
+    return merged
+
+
+def _by_key(
+    ours: list[dict[str, Any]], given: list[dict[str, Any]], key: str, where: str
+) -> list[dict[str, Any]]:
+    taken = {o[key] for o in ours}
+    for entry in given:
+        if entry.get(key) in taken and not _may_replace(entry.get(key), where):
+            raise TemplateProblem(
+                f"spec.trainer.podTemplate: {where} {entry.get(key)} belongs to the operator; "
+                "choose another name"
+            )
+    names = {g.get(key) for g in given}
+    return [*(o for o in ours if o[key] not in names), *given]
+
+
+def _may_replace(name: Any, where: str) -> bool:
+    """A larger /dev/shm or other caches are the user's to choose; the contract is not."""
+    if where == "env":
+        return not re.match(r"LLMZERO_(STAGE_|ROOT|ATTEMPT)", str(name))
+    return where == "volumes" and name in ("home", "tmp", "shm")
