@@ -39,7 +39,7 @@ REPLICATE_BELOW = 1.0
 """Stages spent below a leading transition at which it is repeated: before two are [reference]."""
 DEFAULT_EXPLORE = 0.2
 TRIES = 16
-MOST_FRUITLESS = 16
+MOST_FRUITLESS = 8
 """Stages tried in vain for another transition, in one plan, before only those that were never
 continued are looked at: where most of the space failed, a plan stays quick."""
 
