@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmzero import strategies
 from llmzero.agent.focus import ORDER, Limits, proposal_view, thinned
 from llmzero.agent.prompts import (
     LOOKS,
@@ -19,6 +20,10 @@ from llmzero.agent.prompts import (
 )
 from llmzero.api.curve import Pathology, PathologyKind
 from llmzero.api.proposals import Infeasible, ProposalRequest, Sample
+from llmzero.api.spec import Agent
+from llmzero.client.strict_json import BODY_BYTES
+from llmzero.search.decisions import Ask
+from tests.bench.bench_plan import NOW, grow, make_search
 from tests.unit.agent.questions import SETTINGS, curve, question, stage, verdict_question
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -160,3 +165,21 @@ def test_the_best_siblings_stay(count: int, kept: int) -> None:
     assert len(view["children"]) == min(count, kept)
     if count:
         assert f"0-1-{count - 1}" in [c["stage"] for c in view["children"]]
+
+
+def test_a_tree_of_10_000_stages_asks_no_longer_questions() -> None:
+    """The planner's own questions over a real tree of stages, against those of a small tree."""
+    tokens: dict[int, list[int]] = {}
+    for size in (100, 10_000):
+        search = make_search(size)
+        search = search.with_(spec=search.spec.with_(agent=Agent(endpoint="default")))
+        plan = strategies.plan(search, grow(search, size), NOW)
+        asked = [d.request for d in plan.decisions if isinstance(d, Ask)]
+        assert asked
+        for request in asked:
+            assert len(request.model_dump_json(by_alias=True)) < BODY_BYTES
+            assert proposal_prompt(request, 4_000, picture=True).tokens <= 4_000
+        whole = [proposal_prompt(request, 12_000, picture=True) for request in asked]
+        assert all(prompt.left_out == () for prompt in whole)
+        tokens[size] = [prompt.tokens for prompt in whole]
+    assert max(tokens[10_000]) < 2 * max(tokens[100])
