@@ -1,0 +1,102 @@
+"""The ledger: charges, reserves, device hours, durations."""
+
+from datetime import timedelta
+
+import pytest
+from simulated_engine import make_search
+from trees import Grower
+
+from llmzero.api.spec import Budget
+from llmzero.api.stage import Cost, Outcome, Phase
+from llmzero.search.budget import SEGMENTS, Account, charge, duration
+
+
+@pytest.mark.parametrize(
+    ("steps", "ran", "phase", "expected"),
+    [
+        (100, 100, Phase.SUCCEEDED, 1.0),
+        (25, 25, Phase.SUCCEEDED, 0.25),
+        (100, 40, Phase.STOPPED, 0.4),
+        (100, 0, Phase.STOPPED, 0.0),
+        (100, 0, Phase.FAILED, 0.25),
+        (100, 60, Phase.FAILED, 0.6),
+        (25, 3, Phase.FAILED, 0.25),
+        (100, 0, Phase.PENDING, 1.0),
+        (100, 40, Phase.RUNNING, 1.0),
+        (75, 40, Phase.STOPPING, 0.75),
+        (10, 0, Phase.QUEUED, 0.25),  # a failure would charge that much
+        (0, 0, Phase.SUCCEEDED, 0.0),
+        (0, 0, Phase.RUNNING, 0.0),
+    ],
+)
+def test_charge(steps: int, ran: int, phase: Phase, expected: float) -> None:
+    assert charge(steps, ran, phase, 100) == pytest.approx(expected)
+
+
+def test_a_reserve_is_never_below_what_is_charged_in_the_end() -> None:
+    for steps in range(1, 101):
+        for ran in (0, steps // 2, steps):
+            for end in (Phase.SUCCEEDED, Phase.STOPPED, Phase.FAILED):
+                assert charge(steps, ran, end, 100) <= charge(steps, 0, Phase.PENDING, 100)
+
+
+def test_segments_share_the_whole_budget() -> None:
+    assert SEGMENTS == {"screen": 0.25, "tree": 0.5, "finish": 0.15, "promote": 0.1}
+    assert sum(SEGMENTS.values()) == pytest.approx(1)
+
+
+def test_an_account_affords_what_is_left_and_no_failure_more() -> None:
+    account = Account.of(Budget(stages=2))
+    account.reserve(1.0, "tree")
+    account.settle(0.7, "screen", 60)
+    assert account.left == pytest.approx(0.3)
+    assert account.affords(0.3) and not account.affords(0.31)
+    account.reserve(0.2, "tree")
+    assert not account.affords(0.1), "it could fail, which charges 0.25"
+    assert account.by_segment == {"screen": 0.7, "tree": 1.2, "finish": 0, "promote": 0}
+
+
+def test_device_hours_bound_the_budget_at_the_rate_seen_so_far() -> None:
+    account = Account.of(Budget(stages=100, gpu_hours=10))
+    assert account.left == 100, "nothing is known of the rate yet"
+    account.settle(2.0, "tree", 2 * 3600)  # one hour a stage
+    account.reserve(3.0, "tree")
+    assert account.left == pytest.approx(10 - 2 - 3)
+    account.settle(0.0, "promote", 0)
+    account.device_seconds += 4 * 3600  # evaluations
+    assert account.left == pytest.approx(1)
+    assert not account.affords(1.5)
+
+
+def test_a_search_within_device_hours_ends() -> None:
+    from simulated_engine import SimulatedEngine
+
+    engine = SimulatedEngine(make_search(budget=Budget(stages=50, gpu_hours=0.15)))
+    engine.run()  # 100 device seconds a stage: 5.4 stages
+    seconds = sum(n.status.cost.device_seconds for n in engine.trains())
+    assert 0.5 * 540 < seconds <= 540
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("90s", timedelta(seconds=90)),
+        ("36h", timedelta(hours=36)),
+        ("2d12h", timedelta(days=2, hours=12)),
+        ("1h30m", timedelta(minutes=90)),
+    ],
+)
+def test_duration(text: str, expected: timedelta) -> None:
+    assert duration(text) == expected
+
+
+def test_the_tree_books_what_the_nodes_say() -> None:
+    grower = Grower(make_search())
+    grower.grow("0", 0.4, steps=25, segment="screen", cost=Cost(device_seconds=30))
+    grower.grow("0-0", ran=10, outcome=Outcome.DIVERGED, cost=Cost(device_seconds=12))
+    grower.grow("1", outcome=None, segment="finish", cost=Cost(device_seconds=99))
+    account = grower.tree().account
+    assert account.spent == 0.5
+    assert account.reserved == 1.0
+    assert account.by_segment == {"screen": 0.25, "tree": 0.25, "finish": 1.0, "promote": 0}
+    assert account.device_seconds == 42, "what still runs is not known yet"
