@@ -161,6 +161,7 @@ class Attempt(Model):
     reason: str = Field("", max_length=128)
     message: str = Field("", max_length=1024)
     counted: bool = Field(True, description="Whether it counts towards budget.attempts.")
+    checkpoint: int = Field(0, ge=0, description="Newest checkpoint when it began.")
 
 
 class Result(Model):
@@ -188,7 +189,11 @@ class StageStatus(Model):
     attempts: list[Attempt] = Field(
         default_factory=list, max_length=8, description="The latest attempts."
     )
-    attempt_count: int = Field(0, ge=0)
+    attempt_count: int = Field(0, ge=0, description="Number of the newest attempt.")
+    failed_attempts: int = Field(0, ge=0, description="Those that count towards budget.attempts.")
+    lost_attempts: int = Field(
+        0, ge=0, description="Interrupted ones in a row that left no new checkpoint."
+    )
     last_seq: int = Field(0, ge=0, description="Last record of the newest attempt taken in.")
     last_heard_at: Time | None = None
     started_at: Time | None = None
@@ -214,6 +219,7 @@ class StageStatus(Model):
     tree: str = Field(
         "", max_length=255, description="Path indented by depth, for kubectl's columns."
     )
+    depth: int = Field(0, ge=0, description="Stages from the base model down to this one.")
     changed: str = Field(
         "", max_length=255, description="What differs from the parent, in short, for columns."
     )

@@ -4,17 +4,11 @@ An attempt begins, is heard, and ends; each step yields the stage's next status.
 reads a clock or does I/O.
 """
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from llmzero.api.contract import (
-    AttemptRecord,
-    CheckpointRecord,
-    EvalRecord,
-    ExitCode,
-    Record,
-    ResultRecord,
-    StepRecord,
-)
+from llmzero.api.contract import ExitCode, ResultRecord
+from llmzero.api.names import depth
 from llmzero.api.search import TrainingSearch
 from llmzero.api.stage import (
     Attempt,
@@ -28,16 +22,23 @@ from llmzero.api.stage import (
     StopDecision,
 )
 from llmzero.dynamics import diagnose
-from llmzero.dynamics.curve import CurveBuilder
-from llmzero.search.request import grpo_settings
+from llmzero.search.observer import StageObserver
+from llmzero.search.request import SPLITS, grpo_settings
+
+__all__ = ["StageObserver", "begin", "finish", "request_stop", "silent"]
 
 FAILED_FLOOR = 0.25
 """Least charge of a failed stage, in full stages: a free failure let a toy search run for ever."""
 UNCOUNTED_LIMIT = 20
-"""Attempts in all, preempted ones included, after which a stage is Failed."""
+"""Attempts in a row that were preempted before a new checkpoint; then a stage is Failed."""
 KEPT_ATTEMPTS = 8
-KEPT_CHECKPOINTS = 64
 
+_ENDS = {
+    "CurveBelowBest": Outcome.EARLY_STOPPED,
+    "UserRequest": Outcome.EARLY_STOPPED,
+    "SearchEnded": Outcome.INTERRUPTED,
+}
+"""Reasons to stop that end a stage, with the outcome."""
 _FINAL: dict[int, tuple[Outcome, str]] = {
     ExitCode.INVALID_REQUEST: (Outcome.FAILED, "InvalidRequest"),
     ExitCode.REWARD_FAILED: (Outcome.FAILED, "RewardFailed"),
@@ -51,8 +52,9 @@ def begin(node: StageNode, attempt: int, now: datetime) -> StageStatus:
     """The attempt is about to start; stored before its process or Job is made."""
     status = node.status
     attempts = [a for a in status.attempts if a.number != attempt]
-    attempts.append(Attempt(number=attempt, started_at=now))
-    return status.with_(
+    checkpoint = max(status.checkpoints, default=0)
+    attempts.append(Attempt(number=attempt, started_at=now, checkpoint=checkpoint))
+    return columns(node).with_(
         phase=Phase.QUEUED,
         attempts=attempts[-KEPT_ATTEMPTS:],
         attempt_count=max(status.attempt_count, attempt),
@@ -60,8 +62,25 @@ def begin(node: StageNode, attempt: int, now: datetime) -> StageStatus:
         last_heard_at=None,
         started_at=status.started_at or now,
         stop=None,
+        reason="",
         message="",
     )
+
+
+def columns(node: StageNode) -> StageStatus:
+    """The status with what kubectl's columns show of the spec."""
+    spec = node.spec
+    level = depth(spec.path)
+    changed = ", ".join(f"{c.name} {_short(c.old)}→{_short(c.new)}" for c in spec.changes)
+    return node.status.with_(
+        tree=(f"{'  ' * (level - 1)}└ {spec.path}" if level > 1 else spec.path)[:255],
+        depth=level,
+        changed=changed if len(changed) <= 255 else f"{changed[:254]}…",
+    )
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "none" if value is None else str(value)
 
 
 def request_stop(node: StageNode, stop: StopDecision) -> StageStatus:
@@ -84,74 +103,6 @@ def silent(search: TrainingSearch, node: StageNode, now: datetime) -> str | None
     return None
 
 
-class StageObserver:
-    """Takes in a stage's records, in any order and any number of times, and yields its status.
-
-    A trainer prints the stored records of earlier attempts again, so an observer that joins late
-    or anew misses nothing. Records are told apart by ``(attempt, seq)``.
-    """
-
-    def __init__(self) -> None:
-        self._seen: set[tuple[int, int]] = set()
-        self._curve = CurveBuilder()
-        self._checkpoints: set[int] = set()
-        self._step = 0
-        self._train_tokens: dict[int, int] = {}
-        self._eval_tokens = 0
-        self._newest = (0, 0)
-        self._running_attempt = 0
-        self._halvings = 0
-        self.result: ResultRecord | None = None
-
-    def take(self, record: Record) -> bool:
-        """Takes one record in; False where it was known already."""
-        key = (record.attempt, record.seq)
-        if key in self._seen:
-            return False
-        self._seen.add(key)
-        self._newest = max(self._newest, key)
-        self._curve.add(record)
-        match record:
-            case AttemptRecord():
-                self._running_attempt = max(self._running_attempt, record.attempt)
-                self._halvings = record.micro_batch_halvings
-            case StepRecord():
-                self._step = max(self._step, record.step)
-                self._train_tokens[record.step] = record.tokens
-            case EvalRecord():
-                self._eval_tokens += record.tokens
-            case CheckpointRecord():
-                self._checkpoints.add(record.step)
-            case ResultRecord():
-                if self.result is None or record.attempt >= self.result.attempt:
-                    self.result = record
-        return True
-
-    def status(self, node: StageNode, now: datetime) -> StageStatus:
-        """The stage's status with everything taken in so far."""
-        status = node.status
-        attempt, seq = self._newest
-        heard = self._running_attempt >= status.attempt_count and status.attempt_count > 0
-        phase = status.phase
-        if heard and phase in (Phase.PENDING, Phase.QUEUED):
-            phase = Phase.RUNNING
-        checkpoints = sorted(self._checkpoints or status.checkpoints)[-KEPT_CHECKPOINTS:]
-        cost = status.cost.with_(
-            train_tokens=max(status.cost.train_tokens, sum(self._train_tokens.values())),
-            eval_tokens=max(status.cost.eval_tokens, self._eval_tokens),
-        )
-        return status.with_(
-            phase=phase,
-            step=max(status.step, self._step),
-            last_seq=seq if attempt == status.attempt_count else status.last_seq,
-            last_heard_at=now if heard else status.last_heard_at,
-            curve=self._curve.curve(),
-            checkpoints=checkpoints,
-            cost=cost,
-            micro_batch_halvings=max(status.micro_batch_halvings, self._halvings),
-        )
-
-
 def finish(
     search: TrainingSearch,
     node: StageNode,
@@ -161,80 +112,95 @@ def finish(
     now: datetime,
     next_sequence: int,
     parent: StageNode | None = None,
+    *,
+    reason: str = "",
 ) -> StageStatus:
     """The attempt ended: the stage is final, or goes back to Pending for another attempt.
 
     ``exit_code`` is None where nobody could tell (a node was lost); then ``result`` decides.
     ``node.status`` must have taken in the attempt's records (:class:`StageObserver`).
     ``next_sequence`` becomes the stage's place in the order of completions if it is final.
+    ``reason``: what the engine knows of a crash, in one word (OOMKilled).
     """
+    status, stop = node.status, node.status.stop
+    if result is not None and result.attempt < status.attempt_count and result.exit_code:
+        result = None  # how an earlier attempt ended
     if exit_code is None and result is not None:
         exit_code = result.exit_code
-    status = node.status
-    stop = status.stop
     text = (result.message if result and result.message else message)[:1024]
     if exit_code == ExitCode.DONE:
-        if _has_result(node, result):
-            outcome, phase, reason = Outcome.SUCCEEDED, Phase.SUCCEEDED, "Succeeded"
+        if _result(node, result) is not None:
+            end = _End(Phase.SUCCEEDED, Outcome.SUCCEEDED, "Succeeded", text)
         else:
-            outcome, phase, reason = Outcome.FAILED, Phase.FAILED, "ResultMissing"
             text = text or "the trainer ended well but left no readable result"
+            end = _End(Phase.FAILED, Outcome.FAILED, "ResultMissing", text)
     elif exit_code in _FINAL:
-        outcome, reason = _FINAL[exit_code]
-        phase = Phase.FAILED
-    elif stop is not None and stop.reason in ("CurveBelowBest", "UserRequest", "SearchEnded"):
-        early = stop.reason != "SearchEnded"
-        outcome = Outcome.EARLY_STOPPED if early else Outcome.INTERRUPTED
-        phase, reason, text = Phase.STOPPED, stop.reason, stop.message
+        outcome, word = _FINAL[exit_code]
+        end = _End(Phase.FAILED, outcome, word, text)
+    elif stop is not None and stop.reason in _ENDS:
+        end = _End(Phase.STOPPED, _ENDS[stop.reason], stop.reason, stop.message)
     else:
-        return _retry(search, node, exit_code, result, text, now, next_sequence, parent)
-    return _final(search, node, phase, outcome, reason, text, result, now, next_sequence, parent)
+        ended = _interrupted(node, exit_code, result, text, now, reason)
+        gave_up = _gave_up(search, ended)
+        if not gave_up:
+            return ended
+        node = node.with_(status=ended)
+        end = _End(Phase.FAILED, Outcome.FAILED, ended.reason, f"{gave_up}: {text or ended.reason}")
+    return _final(search, node, end, result, now, next_sequence, parent)
 
 
-def _retry(
-    search: TrainingSearch,
+@dataclass(frozen=True, slots=True)
+class _End:
+    phase: Phase
+    outcome: Outcome
+    reason: str
+    message: str
+
+
+def _interrupted(
     node: StageNode,
     exit_code: int | None,
     result: ResultRecord | None,
     text: str,
     now: datetime,
-    next_sequence: int,
-    parent: StageNode | None,
+    reason: str,
 ) -> StageStatus:
-    """Infrastructure ended the attempt: try again, unless there were too many."""
+    """Back to Pending. Counted: crashes and silence. Not counted: what others did to the stage
+    (preemption, a lost node, a second pod, a suspended search)."""
     status = node.status
-    told = status.stop is not None
-    counted = exit_code not in (None, ExitCode.INTERRUPTED, ExitCode.FENCED) and not told
-    if status.stop is not None and status.stop.reason == "Silent":
-        counted = True
-    reason = _crash_reason(exit_code, result) if not told else status.stop.reason  # type: ignore[union-attr]
-    ended = _close(
-        status, Outcome.INTERRUPTED if not counted else Outcome.FAILED, reason, text, now, counted
-    )
-    tried = [a for a in ended.attempts if a.counted]
-    out_of_attempts = counted and len(tried) >= search.spec.budget.attempts
-    if out_of_attempts or status.attempt_count >= UNCOUNTED_LIMIT:
-        text = f"gave up after {status.attempt_count} attempts; the last one: {text or reason}"
-        return _final(
-            search,
-            node,
-            Phase.FAILED,
-            Outcome.FAILED,
-            reason,
-            text,
-            result,
-            now,
-            next_sequence,
-            parent,
-        )
-    return ended.with_(
-        phase=Phase.PENDING, stop=None, reason=reason, message=text, last_heard_at=None
+    stop = status.stop.reason if status.stop is not None else None
+    outside = exit_code in (None, ExitCode.INTERRUPTED, ExitCode.FENCED)
+    counted = stop == "Silent" or (stop is None and not outside)
+    why = stop or reason or (result.reason if result else "") or _crash(exit_code)
+    begun_at = status.attempts[-1].checkpoint if status.attempts else 0
+    progress = max(status.checkpoints, default=0) > begun_at
+    lost = status.lost_attempts
+    if progress or counted:
+        lost = 0
+    elif stop is None:
+        lost += 1
+    outcome = Outcome.FAILED if counted else Outcome.INTERRUPTED
+    return _close(status, outcome, why, text, now, counted).with_(
+        phase=Phase.PENDING,
+        stop=None,
+        reason=why[:128],
+        message=text,
+        last_heard_at=None,
+        failed_attempts=status.failed_attempts + counted,
+        lost_attempts=lost,
     )
 
 
-def _crash_reason(exit_code: int | None, result: ResultRecord | None) -> str:
-    if result is not None and result.reason:
-        return result.reason
+def _gave_up(search: TrainingSearch, status: StageStatus) -> str:
+    """Why there is no further attempt, or nothing."""
+    if status.failed_attempts >= search.spec.budget.attempts:
+        return f"{status.failed_attempts} attempts failed (spec.budget.attempts), the last one"
+    if status.lost_attempts >= UNCOUNTED_LIMIT:
+        return f"{status.lost_attempts} attempts in a row were interrupted, the last one"
+    return ""
+
+
+def _crash(exit_code: int | None) -> str:
     named = {
         None: "Lost",
         ExitCode.STORAGE: "Storage",
@@ -246,40 +212,33 @@ def _crash_reason(exit_code: int | None, result: ResultRecord | None) -> str:
     return named.get(exit_code, f"ExitCode{exit_code}".replace("-", "Minus"))
 
 
-def _has_result(node: StageNode, result: ResultRecord | None) -> bool:
-    return bool(node.status.curve.scores) or (result is not None and result.value is not None)
-
-
 def _final(
     search: TrainingSearch,
     node: StageNode,
-    phase: Phase,
-    outcome: Outcome,
-    reason: str,
-    text: str,
+    end: _End,
     result: ResultRecord | None,
     now: datetime,
     next_sequence: int,
     parent: StageNode | None,
 ) -> StageStatus:
-    status = _close(node.status, outcome, reason, text, now, counted=True)
+    status = _close(node.status, end.outcome, end.reason, end.message, now, counted=True)
     features, pathologies = diagnose(
         status.curve,
         grpo_settings(search.spec, node.spec.parameters),
-        outcome,
+        end.outcome,
         parent_features=parent.status.features if parent else None,
     )
     return status.with_(
-        phase=phase,
-        outcome=outcome,
-        reason=reason,
-        message=text[:2048],
+        phase=end.phase,
+        outcome=end.outcome,
+        reason=end.reason,
+        message=end.message[:2048],
         sequence=status.sequence if status.sequence is not None else next_sequence,
         finished_at=now,
         result=_result(node, result),
         features=features,
         pathologies=pathologies,
-        cost=_cost(search, node, result, phase, now),
+        cost=_cost(search, node, result, end.phase),
         micro_batch_halvings=max(
             status.micro_batch_halvings, result.micro_batch_halvings if result else 0
         ),
@@ -289,7 +248,8 @@ def _final(
 def _close(
     status: StageStatus, outcome: Outcome, reason: str, text: str, now: datetime, counted: bool
 ) -> StageStatus:
-    if not status.attempts:
+    """The newest attempt with its end, unless that is written already."""
+    if not status.attempts or status.attempts[-1].finished_at is not None:
         return status
     last = status.attempts[-1].with_(
         finished_at=now, outcome=outcome, reason=reason[:128], message=text[:1024], counted=counted
@@ -298,12 +258,13 @@ def _close(
 
 
 def _result(node: StageNode, result: ResultRecord | None) -> Result | None:
-    """The last evaluation; the curve's own where it has one, else the result record's."""
-    split = {Purpose.TRAIN: "search", Purpose.PROMOTE: "promote", Purpose.HELD_OUT: "heldOut"}[
-        node.spec.purpose
-    ]
-    if node.status.curve.scores:
-        score = node.status.curve.scores[-1]
+    """The latest evaluation: the curve's, or the result record's where that is of a later step
+    (a log that was cut off)."""
+    split = SPLITS[node.spec.purpose]
+    scores = node.status.curve.scores
+    told = result is not None and result.value is not None
+    if scores and not (told and result is not None and result.step > scores[-1].step):
+        score = scores[-1]
         return Result(
             value=score.value,
             standard_error=score.standard_error,
@@ -311,36 +272,28 @@ def _result(node: StageNode, result: ResultRecord | None) -> Result | None:
             step=score.step,
             split=split,
         )
-    if result is not None and result.value is not None:
-        return Result(
-            value=result.value,
-            standard_error=result.standard_error or 0.0,
-            questions=result.questions or 1,
-            step=result.step,
-            split=split,
-        )
-    return None
+    if result is None or result.value is None:
+        return None
+    return Result(
+        value=result.value,
+        standard_error=result.standard_error or 0.0,
+        questions=result.questions or 1,
+        step=result.step,
+        split=split,
+    )
 
 
 def _cost(
-    search: TrainingSearch,
-    node: StageNode,
-    result: ResultRecord | None,
-    phase: Phase,
-    now: datetime,
+    search: TrainingSearch, node: StageNode, result: ResultRecord | None, phase: Phase
 ) -> Cost:
     """Steps that ran in full stages' worth, with a floor for failures; evaluations charge none."""
-    status, cost = node.status, node.status.cost
-    step = max(status.step, result.step if result else 0)
-    stages = step / search.spec.stage.steps if node.spec.purpose is Purpose.TRAIN else 0.0
-    if phase is Phase.FAILED and node.spec.purpose is Purpose.TRAIN:
-        stages = max(stages, min(FAILED_FLOOR, node.spec.steps / search.spec.stage.steps))
-    seconds = result.device_seconds if result else 0.0
-    if not seconds and status.started_at is not None:
-        seconds = (now - status.started_at).total_seconds()
+    status, cost, full = node.status, node.status.cost, search.spec.stage.steps
+    stages = max(status.step, result.step if result else 0) / full
+    if phase is Phase.FAILED:
+        stages = max(stages, min(FAILED_FLOOR, node.spec.steps / full))
     return cost.with_(
-        stages=stages,
-        device_seconds=max(cost.device_seconds, seconds),
+        stages=stages if node.spec.purpose is Purpose.TRAIN else 0.0,
+        device_seconds=max(cost.device_seconds, result.device_seconds if result else 0.0),
         train_tokens=max(cost.train_tokens, result.train_tokens if result else 0),
         eval_tokens=max(cost.eval_tokens, result.eval_tokens if result else 0),
     )

@@ -1,11 +1,11 @@
 """From a StageNode to what its trainer is asked: the same request for a pod and a subprocess."""
 
-from typing import Any
+from typing import Any, Literal
 
 from llmzero.api.contract import StageRequest
 from llmzero.api.parameters import initial_point
 from llmzero.api.search import TrainingSearch
-from llmzero.api.spec import SearchSpec
+from llmzero.api.spec import SearchSpec, reward_names
 from llmzero.api.stage import Purpose, StageNode
 
 TASK = "task."
@@ -19,7 +19,12 @@ GRPO_DEFAULTS: dict[str, Any] = {
     "max_completion_length": DEFAULT_COMPLETION_LENGTH,
 }
 
-_SPLITS = {Purpose.TRAIN: "search", Purpose.PROMOTE: "promote", Purpose.HELD_OUT: "heldOut"}
+SPLITS: dict[Purpose, Literal["search", "promote", "heldOut"]] = {
+    Purpose.TRAIN: "search",
+    Purpose.PROMOTE: "promote",
+    Purpose.HELD_OUT: "heldOut",
+}
+"""The split that a stage of each purpose is scored on."""
 
 
 def grpo_settings(spec: SearchSpec, settings: dict[str, Any]) -> dict[str, Any]:
@@ -43,17 +48,15 @@ def evaluation_length(spec: SearchSpec) -> int:
 def stage_request(search: TrainingSearch, node: StageNode) -> StageRequest:
     """What the trainer of ``node`` is asked to compute; a pure function of the two objects.
 
-    Searched names with the prefix ``task.`` become task options, ``rewards.`` become weights.
+    Searched names with the prefix ``task.`` become options of the train split alone (every stage
+    is scored on the same questions), ``rewards.`` become weights.
     """
     spec, stage = search.spec, node.spec
     # The base model, when it is scored, has no settings of its own.
     settings = {**initial_point(spec.parameters), **stage.parameters}
-    options = {
-        **spec.task.options,
-        **{k.removeprefix(TASK): v for k, v in settings.items() if k.startswith(TASK)},
-    }
     rewards = [
-        r.with_(weight=float(settings.get(REWARD + r.name, r.weight))) for r in spec.task.rewards
+        reward.with_(weight=float(settings.get(REWARD + name, reward.weight)))
+        for reward, name in zip(spec.task.rewards, reward_names(spec.task.rewards), strict=True)
     ]
     training = stage.purpose is Purpose.TRAIN
     return StageRequest(
@@ -63,11 +66,12 @@ def stage_request(search: TrainingSearch, node: StageNode) -> StageRequest:
         start_node=stage.start.node if stage.start else None,
         start_step=stage.start.step if stage.start else None,
         model=spec.model,
-        task=spec.task.with_(options=options, rewards=rewards),
+        task=spec.task.with_(rewards=rewards),
+        train_options={k.removeprefix(TASK): v for k, v in settings.items() if k.startswith(TASK)},
         objective_metric=spec.objective.metric,
         grpo=grpo_settings(spec, settings),
         evaluation=spec.evaluation.with_(max_completion_length=evaluation_length(spec)),
-        split=_SPLITS[stage.purpose],
+        split=SPLITS[stage.purpose],
         steps=stage.steps,
         prompts_per_step=spec.stage.prompts_per_step,
         eval_every=spec.stage.eval_every,
