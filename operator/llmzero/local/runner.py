@@ -128,7 +128,9 @@ class Runner:
         stage.hear(now, last=True)
         del self._live[stage.name]
         node, result = run.nodes[stage.name], stage.result
-        code = result.exit_code if ended.code is None and result is not None else ended.code
+        code = ended.code
+        if result is not None and (code is None or code < 0):
+            code = result.exit_code  # a signal after the last word takes nothing back
         message = result.message if result else last_words(run.stage(node.name), stage.attempt)
         if self._is_broken(node, code):
             run.save_status(node.name, self._again(stage, message, now))

@@ -198,7 +198,7 @@ def _user() -> str:
 def _take_over(run: RunDirectory, manifest: TrainingSearch, now: datetime) -> None:
     """Mutable fields of the manifest; anything else that differs is refused once work was done."""
     old, new = run.search.spec.dump(), manifest.spec.dump()
-    if old == new:
+    if old == new and run.search.name == manifest.name:
         return
     frozen = sorted(_differences(_immutable(old), _immutable(new)))
     if run.search.name != manifest.name:
