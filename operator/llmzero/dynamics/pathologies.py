@@ -1,43 +1,20 @@
 """From features to named pathologies, each with evidence and severity, worst class first.
 
 One function a pathology; the order of :data:`RULES` is the order of severity: infrastructure and
-numbers, hacking, drift, entropy, truncation, signal, plateau.
+numbers, hacking, drift, entropy, truncation, signal, plateau. Numbers are in thresholds.py.
 """
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from llmzero.api.curve import Curve, Pathology, PathologyKind
+from llmzero.api.curve import Curve, Pathology, PathologyKind, Score
 from llmzero.api.stage import Outcome
+from llmzero.dynamics.case import Case, broken_at
 from llmzero.dynamics.features import features, series
 from llmzero.dynamics.thresholds import THRESHOLDS as T
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """What a rule may look at."""
-
-    curve: Curve
-    f: Mapping[str, float]
-    settings: Mapping[str, Any]
-    outcome: Outcome | None
-
-    @property
-    def last_step(self) -> int:
-        return self.curve.steps[-1] if self.curve.steps else 0
-
-    @property
-    def flat_eval(self) -> bool:
-        """The evaluation gained nothing that its standard error would not explain."""
-        gain = self.f.get("eval_gain")
-        if gain is None or self.f.get("eval_count", 0) < 2:
-            return False
-        return gain < max(T.improvement, self.f.get("eval_gain_error", 0.0))
-
 
 Rule = Callable[[Case], Pathology | None]
 
@@ -45,7 +22,7 @@ Rule = Callable[[Case], Pathology | None]
 def _found(kind: PathologyKind, severity: float, metric: str, evidence: str) -> Pathology:
     return Pathology(
         kind=kind,
-        severity=min(max(severity, 0.0), 1.0),
+        severity=round(min(max(severity, 0.0), 1.0), 3),
         metric=metric,
         evidence=evidence[:512],
     )
@@ -56,171 +33,193 @@ def _excess(value: float, threshold: float, extreme: float) -> float:
     return (value - threshold) / (extreme - threshold)
 
 
-def non_finite(c: Case) -> Pathology | None:
-    if c.outcome is not Outcome.DIVERGED:
-        return None
-    return _found(
-        PathologyKind.NON_FINITE, 1.0, "loss", f"loss or gradients not finite by step {c.last_step}"
-    )
-
-
 def out_of_memory(c: Case) -> Pathology | None:
     if c.outcome is not Outcome.OUT_OF_MEMORY:
         return None
-    size = c.settings.get("max_completion_length")
     return _found(
         PathologyKind.OUT_OF_MEMORY,
         1.0,
         "completions/max_length",
-        f"out of memory after the ladder, at max_completion_length {size}, "
-        f"num_generations {c.settings.get('num_generations')}",
+        f"out of memory after the whole ladder, by step {c.last_step}, at max_completion_length "
+        f"{c.settings.get('max_completion_length')}, num_generations "
+        f"{c.settings.get('num_generations')}",
+    )
+
+
+def non_finite(c: Case) -> Pathology | None:
+    step = broken_at(c.curve)
+    if c.outcome is not Outcome.DIVERGED and step is None:
+        return None
+    return _found(
+        PathologyKind.NON_FINITE,
+        1.0,
+        "loss",
+        f"loss, grad_norm or weights not finite from step {step or c.last_step} on",
     )
 
 
 def gradient_spikes(c: Case) -> Pathology | None:
-    points = series(c.curve, "grad_norm")
-    if len(points) < 5:
-        return None
-    spikes = []
-    for i in range(3, len(points)):
-        median = float(np.median([v for _, v in points[:i]]))
-        if median > 0 and points[i][1] > T.grad_spike_ratio * median:
-            spikes.append((points[i][0], points[i][1] / median))
+    spikes = c.spikes()
     if len(spikes) < 2:
         return None
     step, ratio = max(spikes, key=lambda s: s[1])
     return _found(
         PathologyKind.GRADIENT_SPIKES,
-        _excess(math.log(ratio), math.log(T.grad_spike_ratio), math.log(T.grad_spike_ratio * 10)),
+        _excess(math.log(ratio), math.log(T.grad_spike_ratio), math.log(T.grad_spike_extreme)),
         "grad_norm",
-        f"grad_norm reached {ratio:.0f}x its running median at step {step:.0f}, "
-        f"{len(spikes)} points above {T.grad_spike_ratio:.0f}x",
+        f"grad_norm reached {ratio:.0f}x its running median at step {step}; {len(spikes)} points "
+        f"above {T.grad_spike_ratio:.0f}x, the first at step {spikes[0][0]}",
     )
 
 
 def reward_hacking(c: Case) -> Pathology | None:
-    f = c.f
-    if "reward_ratio" not in f or f.get("eval_count", 0) < 3:
+    """The reads are of the search split only: nothing else is in a curve."""
+    if not c.has("reward_gain", "train_minus_eval_gain"):
         return None
-    gain = f["reward_end"] - f["reward_start"]
-    gap = f["train_minus_eval_gain"]
-    down = [s.value for s in c.curve.scores][-2:]
-    falling = f["eval_drop"] > max(T.improvement, f["eval_gain_error"])
-    if gain <= T.hacking_gap or gap <= T.hacking_gap or not (c.flat_eval or falling):
+    gain, gap = c.f["reward_gain"], c.f["train_minus_eval_gain"]
+    if gain <= max(T.hacking_gap, c.reward_noise) or not c.behind(T.hacking_gap):
+        return None
+    if not (c.flat_eval or c.dropped):
+        return None
+    if c.by_heart:
         return None
     return _found(
         PathologyKind.REWARD_HACKING,
-        _excess(gap, T.hacking_gap, 6 * T.hacking_gap),
+        _excess(gap, T.hacking_gap, T.hacking_extreme),
         "reward",
-        f"reward rose by {gain:.3f} while the evaluation changed by {f['eval_gain']:+.3f} "
-        f"(last two {down[0]:.3f}, {down[-1]:.3f}); gap above {T.hacking_gap}",
+        f"reward rose by {gain:.3f} while {c.words_of_eval()}: {gap:.3f} behind, above "
+        f"{T.hacking_gap} at two evaluations in a row",
     )
 
 
 def policy_drift(c: Case) -> Pathology | None:
-    end, median = c.f.get("kl_end"), c.f.get("kl_median")
-    if end is None or median is None or end < T.kl_floor:
+    kl, median = c.f.get("kl_end", 0.0), c.f.get("kl_median", 0.0)
+    ratio = kl / max(median, 1e-9)
+    path = c.f.get("kl_path", 0.0)
+    far = kl >= T.kl_level and over_constrained(c) is None
+    if kl >= T.kl_floor and (ratio >= T.kl_drift_ratio or far):
+        severity = math.log(kl / T.kl_floor) / math.log(T.kl_extreme / T.kl_floor)
+        evidence = (
+            f"kl {kl:.3f} over {c.window}, {ratio:.1f}x its median (floor {T.kl_floor}, "
+            f"{T.kl_drift_ratio:g}x or {T.kl_level:g})"
+        )
+        return _found(PathologyKind.POLICY_DRIFT, severity, "kl", evidence)
+    if path >= T.kl_path and c.flat_eval:
+        severity = _excess(path, T.kl_path, 5 * T.kl_path)
+        evidence = (
+            f"kl adds up to {path:.3f} along the path by step {c.last_step} (threshold "
+            f"{T.kl_path:g}) with {c.words_of_eval()}"
+        )
+        return _found(PathologyKind.POLICY_DRIFT, severity, "kl", evidence)
+    return _crash(c)
+
+
+def _crash(c: Case) -> Pathology | None:
+    """Drift that no kl shows (beta 0): reward and evaluation are lost together."""
+    if not c.fell or "reward_gain" not in c.f or _exploded(c):
         return None
-    ratio = end / max(median, 1e-9)
-    if ratio < T.kl_drift_ratio and end < 10 * T.kl_floor:
+    loss = -c.f["eval_gain"]
+    if loss <= T.crash or c.f["reward_gain"] >= -min(T.crash, c.reward_noise):
         return None
     return _found(
         PathologyKind.POLICY_DRIFT,
-        max(_excess(end, T.kl_floor, 20 * T.kl_floor), 0.2),
-        "kl",
-        f"kl {end:.3f} over the last 30 % (median {median:.3f}, floor {T.kl_floor}) "
-        f"by step {c.last_step}",
+        _excess(loss, T.crash, T.crash_extreme),
+        "reward",
+        f"reward fell from {c.f['reward_start']:.3f} to {c.f['reward_end']:.3f} with "
+        f"{c.words_of_eval()}: the policy left what it could do (threshold {T.crash})",
     )
 
 
 def over_constrained(c: Case) -> Pathology | None:
-    beta = float(c.settings.get("beta") or 0)
-    kl, slope = c.f.get("kl_end"), c.f.get("reward_slope_low")
-    if beta <= 0 or kl is None or slope is None or not c.flat_eval:
-        return None
-    high = c.f.get("reward_slope_high", 0.0)
+    beta, kl = c.number("beta"), c.f.get("kl_end", 0.0)
     pull = beta * kl
-    rising = c.f.get("reward_end", 0) - c.f.get("reward_start", 0) > 0.05
-    if pull < 0.02 or not (slope <= 0 <= high) or rising:
+    if pull < T.kl_pull or not c.flat_reward or not c.flat_eval or c.fell:
+        return None
+    if c.f["reward_gain"] > max(T.hacking_gap, c.reward_noise):
         return None
     return _found(
         PathologyKind.OVER_CONSTRAINED,
-        _excess(pull, 0.02, 0.2),
+        _excess(pull, T.kl_pull, T.kl_pull_extreme),
         "kl",
-        f"beta x kl = {beta:g} x {kl:.3f} = {pull:.3f} with a flat reward "
-        f"(slope {slope:.1e} to {high:.1e}) and a flat evaluation",
+        f"beta x kl = {beta:g} x {kl:.3f} = {pull:.3f} (threshold {T.kl_pull}) over {c.window}, "
+        f"{c.words_of_slope()}, {c.words_of_eval()}",
     )
 
 
 def entropy_collapse(c: Case) -> Pathology | None:
-    ratio, end = c.f.get("entropy_ratio"), c.f.get("entropy_end")
-    if ratio is None or end is None or not c.flat_eval:
+    """Only with a flat evaluation: entropy that pays for a gain is ordinary."""
+    if not c.has("entropy_start", "entropy_end") or not c.flat_eval:
         return None
-    if ratio >= T.entropy_collapse_ratio and end >= T.entropy_floor:
+    start, end = c.f["entropy_start"], c.f["entropy_end"]
+    ratio = end / start if start > 0 else 1.0
+    # The protocol's own entropy is at temperature 1, that of the samples at the stage's.
+    level = c.f.get("eval_entropy_last", end)
+    if ratio >= T.entropy_collapse_ratio and level >= T.entropy_floor:
         return None
     return _found(
         PathologyKind.ENTROPY_COLLAPSE,
-        max(1 - ratio / T.entropy_collapse_ratio, 1 - end / T.entropy_floor, 0.1),
+        max(1 - ratio / T.entropy_collapse_ratio, 1 - level / T.entropy_floor),
         "entropy",
-        f"entropy {c.f['entropy_start']:.3f} to {end:.3f} ({ratio:.0%} of the start, threshold "
-        f"{T.entropy_collapse_ratio:.0%} or {T.entropy_floor}) with a flat evaluation",
+        f"entropy {start:.3f} to {end:.3f} over {c.window} ({ratio:.0%} of the start; thresholds "
+        f"{T.entropy_collapse_ratio:.0%} and {T.entropy_floor} nats) with {c.words_of_eval()}",
     )
 
 
+def _exploded(c: Case) -> bool:
+    return c.f.get("entropy_ratio", 1.0) > T.entropy_explosion_ratio
+
+
 def entropy_explosion(c: Case) -> Pathology | None:
-    ratio, slope = c.f.get("entropy_ratio"), c.f.get("reward_slope")
-    if ratio is None or slope is None or ratio <= T.entropy_explosion_ratio:
+    if not _exploded(c) or c.f.get("reward_gain", 0.0) >= -max(T.improvement, c.reward_noise):
         return None
-    if c.f["reward_end"] >= c.f["reward_start"] - 0.01:
-        return None
+    ratio = c.f["entropy_ratio"]
     return _found(
         PathologyKind.ENTROPY_EXPLOSION,
-        _excess(ratio, T.entropy_explosion_ratio, 4.0),
+        _excess(ratio, T.entropy_explosion_ratio, T.entropy_explosion_extreme),
         "entropy",
-        f"entropy grew to {ratio:.1f}x its start (threshold {T.entropy_explosion_ratio}) while the "
-        f"reward fell from {c.f['reward_start']:.3f} to {c.f['reward_end']:.3f}",
+        f"entropy grew to {ratio:.1f}x its start over {c.window} (threshold "
+        f"{T.entropy_explosion_ratio}) while the reward fell from {c.f['reward_start']:.3f} to "
+        f"{c.f['reward_end']:.3f}",
     )
 
 
 def truncation(c: Case) -> Pathology | None:
-    clipped = c.f.get("clipped_ratio_end")
-    if clipped is None or clipped <= T.clipped_ratio:
+    clipped = c.f.get("clipped_ratio_end", 0.0)
+    if clipped <= T.clipped_ratio:
         return None
-    below = clipped <= T.clipped_act
     severity = (
         0.5 * _excess(clipped, T.clipped_ratio, T.clipped_act)
-        if below
+        if clipped <= T.clipped_act
         else 0.5 + 0.5 * _excess(clipped, T.clipped_act, 1.0)
     )
-    gap = c.f.get("mean_length_end", 0) - c.f.get("terminated_length_end", 0)
+    gap = c.f.get("length_gap")
+    more = f"; the mean length is {gap:.1f} above the terminated ones" if gap is not None else ""
     return _found(
         PathologyKind.TRUNCATION,
         severity,
         "completions/clipped_ratio",
-        f"{clipped:.0%} of completions hit max_completion_length "
-        f"{c.settings.get('max_completion_length')} by step {c.last_step} (threshold "
-        f"{T.clipped_ratio:.0%}); mean length is {gap:.1f} above the terminated ones",
+        f"clipped_ratio {clipped:.0%} over {c.window} (report at {T.clipped_ratio:.0%}, act at "
+        f"{T.clipped_act:.0%}) at max_completion_length "
+        f"{c.settings.get('max_completion_length')}{more}",
     )
 
 
 def length_hacking(c: Case) -> Pathology | None:
-    ratio = c.f.get("mean_length_ratio")
-    if ratio is None or "eval_gain" not in c.f or c.f.get("eval_count", 0) < 2:
-        return None
-    if ratio <= 1 + T.length_growth or c.f["eval_gain"] >= T.length_gain:
+    ratio = c.f.get("mean_length_ratio", 1.0)
+    if ratio <= 1 + T.length_growth or not c.flat_eval:
         return None
     return _found(
         PathologyKind.LENGTH_HACKING,
-        _excess(ratio, 1 + T.length_growth, 4.0),
+        _excess(ratio, 1 + T.length_growth, T.length_extreme),
         "completions/mean_length",
-        f"mean length grew to {ratio:.2f}x while the evaluation changed by "
-        f"{c.f['eval_gain']:+.3f} (thresholds +{T.length_growth:.0%}, {T.length_gain})",
+        f"mean_length {c.f['mean_length_start']:.1f} to {c.f['mean_length_end']:.1f} tokens over "
+        f"{c.window} (threshold +{T.length_growth:.0%}) with {c.words_of_eval()}",
     )
 
 
 def zero_variance_groups(c: Case) -> Pathology | None:
-    dead = c.f.get("dead_groups_end")
-    if dead is None or dead <= T.dead_groups:
+    dead = c.f.get("dead_groups_end", 0.0)
+    if dead <= T.dead_groups:
         return None
     reward = c.f.get("reward_end", 0.0)
     side = "solved" if reward > 0.5 else "unsolved"
@@ -228,55 +227,71 @@ def zero_variance_groups(c: Case) -> Pathology | None:
         PathologyKind.ZERO_VARIANCE_GROUPS,
         _excess(dead, T.dead_groups, 1.0),
         "frac_reward_zero_std",
-        f"{dead:.0%} of the groups carry no gradient (threshold {T.dead_groups:.0%}), mostly "
-        f"{side}: mean reward {reward:.3f}",
+        f"frac_reward_zero_std {dead:.0%} over {c.window} (threshold {T.dead_groups:.0%}): groups "
+        f"without a gradient, mostly {side}, at a mean reward of {reward:.3f}",
     )
 
 
 def clip_saturation(c: Case) -> Pathology | None:
-    # On-policy (one iteration) the ratio is 1 and clipping is always 0: says nothing.
-    if int(c.settings.get("num_iterations") or 1) < 2:
-        return None
     points = series(c.curve, "clip_ratio/region_mean")
-    if not points:
+    if not c.off_policy or len(points) < 3:
         return None
-    mean = float(np.mean([v for _, v in points]))
-    if mean <= T.clip_fraction:
+    # The worst three points in a row: once a policy is wrecked, nothing is clipped any more.
+    windows = [np.mean([v for _, v in points[i : i + 3]]) for i in range(len(points) - 2)]
+    worst = int(np.argmax(windows))
+    clipped = float(windows[worst])
+    if clipped <= T.clip_fraction:
         return None
+    high = dict(series(c.curve, "clip_ratio/high_mean"))
+    above = float(np.mean([high.get(s, 0.0) for s, _ in points[worst : worst + 3]]))
+    side = f", {above:.1%} on the high side" if high else ""
     return _found(
         PathologyKind.CLIP_SATURATION,
-        _excess(mean, T.clip_fraction, 0.3),
+        _excess(clipped, T.clip_fraction, T.clip_extreme),
         "clip_ratio/region_mean",
-        f"{mean:.1%} of tokens clipped (threshold {T.clip_fraction:.0%})",
+        f"clip_ratio {clipped:.1%} of tokens at steps {points[worst][0]:.0f}-"
+        f"{points[worst + 2][0]:.0f}{side} (threshold {T.clip_fraction:.0%})",
+    )
+
+
+def stale_sampler(c: Case) -> Pathology | None:
+    ratio = c.f.get("sampler_ratio_end", 1.0)
+    off = max(ratio, 1 / max(ratio, 1e-9))
+    if off <= T.sampler_ratio:
+        return None
+    return _found(
+        PathologyKind.STALE_SAMPLER,
+        math.log(off / T.sampler_ratio) / math.log(T.sampler_extreme / T.sampler_ratio),
+        "sampling/importance_sampling_ratio/mean",
+        f"importance_sampling_ratio {ratio:.2f} over {c.window} (allowed "
+        f"{1 / T.sampler_ratio:g} to {T.sampler_ratio:g})",
     )
 
 
 def overfit(c: Case) -> Pathology | None:
-    drop, error = c.f.get("eval_drop"), c.f.get("eval_gain_error", 0.0)
-    if drop is None or c.f.get("eval_count", 0) < 3:
+    if not c.dropped or c.f.get("reward_gain", 0.0) <= 0 or not c.widening:
         return None
-    gap = c.f.get("train_minus_eval_gain", 0.0)
-    if drop <= max(T.improvement, error) or gap <= T.overfit_gap:
+    gap = c.f["train_minus_eval_gain"]
+    if gap <= T.overfit_gap:
         return None
     return _found(
         PathologyKind.OVERFIT,
-        _excess(gap, T.overfit_gap, 6 * T.overfit_gap),
+        _excess(gap, T.overfit_gap, T.overfit_extreme),
         "reward",
-        f"the evaluation fell by {drop:.3f} from its best at step {c.f['eval_best_step']:.0f} "
-        f"while train minus evaluation widened by {gap:.3f} (threshold {T.overfit_gap})",
+        f"the evaluation fell by {c.f['eval_drop']:.3f} +- {c.f['eval_drop_error']:.3f} from its "
+        f"best at step {c.f['eval_best_step']:.0f} while reward rose by {c.f['reward_gain']:.3f}: "
+        f"{gap:.3f} apart (threshold {T.overfit_gap})",
     )
 
 
 def plateau(c: Case) -> Pathology | None:
-    low, high = c.f.get("reward_slope_low"), c.f.get("reward_slope_high")
-    if low is None or high is None or not c.flat_eval or not low <= 0 <= high:
+    if not c.flat_reward or not c.flat_eval or c.fell:
         return None
     return _found(
         PathologyKind.PLATEAU,
-        0.5,
+        1 - max(c.f["eval_gain"], 0.0) / c.least_gain,
         "reward",
-        f"reward slope {low:.1e} to {high:.1e} a step over the last {T.plateau_window:.0%}, "
-        f"evaluation changed by {c.f['eval_gain']:+.3f} +- {c.f['eval_gain_error']:.3f}",
+        f"{c.words_of_slope()} includes 0, {c.words_of_eval()}",
     )
 
 
@@ -293,6 +308,7 @@ RULES: tuple[Rule, ...] = (
     length_hacking,
     zero_variance_groups,
     clip_saturation,
+    stale_sampler,
     overfit,
     plateau,
 )
@@ -304,17 +320,17 @@ def diagnose(
     outcome: Outcome | None = None,
     parent_features: Mapping[str, float] | None = None,
     direction: str = "maximize",
+    start: Score | None = None,
+    carried_reference: bool = False,
 ) -> tuple[dict[str, float], list[Pathology]]:
     """Features of the curve and the pathologies they show, in the order of severity classes.
 
     ``settings`` are the stage's GRPOConfig fields. ``parent_features`` add the drift along the
-    path (``kl_path``): `kl` restarts at 0 in each stage because the parent is the reference.
+    path (``kl_path``): `kl` restarts at 0 in each stage unless the reference is carried.
+    ``start`` is the evaluation of the checkpoint that the stage starts from: with it, gains count
+    from there, not from the stage's first own evaluation.
     """
-    found = features(curve, direction)
-    if "kl_end" in found and parent_features is not None:
-        found["kl_path"] = found["kl_end"] + parent_features.get(
-            "kl_path", parent_features.get("kl_end", 0.0)
-        )
-    case = Case(curve, found, settings, outcome)
-    findings = [p for p in (rule(case) for rule in RULES) if p is not None]
-    return {k: float(f"{v:.6g}") for k, v in found.items()}, findings[:16]
+    found = features(curve, direction, parent_features, start, carried_reference)
+    sign = 1.0 if direction == "maximize" else -1.0
+    case = Case(curve, found, settings, outcome, sign, start)
+    return found, [p for p in (rule(case) for rule in RULES) if p is not None]
