@@ -84,15 +84,15 @@ class Stage:
                     raise
                 said = str(error)
             release_memory()
-            before = self._cut()
-            self.halvings += 1
-            tries += 1
-            if tries > RUNGS or self._cut() == before:
+            tried, tries = self._cut(), tries + 1
+            smaller = stage_batching(self._request, self.halvings + 1)
+            if tries > RUNGS or smaller == tried:
                 raise out_of_memory(
-                    f"out of memory with micro-batches of {before.micro} and {before.generation} "
+                    f"out of memory with micro-batches of {tried.micro} and {tried.generation} "
                     f"completions decoded at once, after {tries} tries: {said[:200]}"
                 )
-            print(f"out of memory, going on with {self._cut()}: {said[:200]}", file=sys.stderr)
+            self.halvings += 1
+            print(f"out of memory, going on with {smaller}: {said[:200]}", file=sys.stderr)
 
     def _cut(self) -> Batching:
         return stage_batching(self._request, self.halvings)

@@ -97,10 +97,10 @@ class Bench:
         self.root = root
         self._environment = environment
 
-    def run(self, request: StageRequest, attempt: int = 1) -> Run:
+    def run(self, request: StageRequest, attempt: int = 1, digest: str | None = None) -> Run:
         set_ = self._environment.setenv
         set_(REQUEST_ENV, request.encode())
-        set_(REQUEST_HASH_ENV, request.digest())
+        set_(REQUEST_HASH_ENV, digest or request.digest())
         set_(ROOT_ENV, str(self.root))
         set_(ATTEMPT_ENV, str(attempt))
         set_(TERMINATION_ENV, str(self.root / "termination"))
