@@ -8,7 +8,7 @@ from llmzero.search.nodes import train_node
 from llmzero.search.tree import ROOT
 from llmzero.strategies.options import Options, boolean
 from llmzero.strategies.runs import RunsStrategy
-from llmzero.strategies.space import draw, known
+from llmzero.strategies.space import draw
 
 TRIES = 64
 
@@ -23,7 +23,7 @@ class RandomSearch(RunsStrategy):
         taken = [self.tree.rows[i].parameters for i in self.tree.children(ROOT)]
         for attempt in range(TRIES):
             point = draw(parameters, self.seed, "run", run, attempt)
-            if not known(parameters, point, taken):
+            if point not in taken:
                 return point, Provenance(proposer="random", rationale="drawn from the space")
         return None
 

@@ -3,13 +3,16 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 
+import numpy as np
+
 from llmzero.api.spec import SettingsMap
 from llmzero.api.stage import Provenance, StageNode
 from llmzero.search.budget import SLACK
 from llmzero.search.decisions import Create
 from llmzero.search.protocol import Proposed
 from llmzero.search.rows import Kind
-from llmzero.search.tree import ROOT
+from llmzero.search.tree import ROOT, Tree
+from llmzero.search.values import Values
 from llmzero.strategies.base import BaseStrategy
 
 
@@ -19,6 +22,10 @@ class RunsStrategy(BaseStrategy):
     A run is begun only where the budget holds it beside what the earlier runs still need, so
     that runs are whole; the last one gets what is left. A slot may stay idle for that.
     """
+
+    def __init__(self, tree: Tree, values: Values) -> None:
+        super().__init__(tree, values)
+        self._given = len(tree)
 
     @abstractmethod
     def setting(self, run: int) -> tuple[SettingsMap, Provenance] | None:
@@ -30,8 +37,7 @@ class RunsStrategy(BaseStrategy):
 
     def propose(self) -> Sequence[Proposed]:
         available = self.tree.account.left
-        for first in self.tree.children(ROOT):
-            tip = self._tip(first)
+        for tip in self._tips():
             missing = self._missing(tip)
             if missing and self.can_branch(tip) and self._fits(tip, available):
                 return [Create(self.following(tip))]
@@ -44,10 +50,19 @@ class RunsStrategy(BaseStrategy):
             return ()
         return [Create(self.root_stage(*setting, steps=steps, segment="tree"))]
 
-    def _tip(self, index: int) -> int:
-        while children := self.tree.children(index):
-            index = children[-1]
-        return index
+    def _tips(self) -> list[int]:
+        """The newest stage of every run, in the order of the runs."""
+        tree = self.tree
+        first = np.arange(len(tree))
+        for level in list(tree.levels())[1:]:
+            first[level] = first[tree.parent[level]]
+        for index in range(self._given, len(tree)):
+            up = tree.parent[index]
+            first[index] = index if up == ROOT else first[up]
+        tips = np.flatnonzero(tree.width == 0)
+        tips = tips[tips != ROOT]
+        found: list[int] = tips[np.argsort(first[tips], kind="stable")].tolist()
+        return found
 
     def _missing(self, tip: int) -> float:
         """Full stages that the run of ``tip`` still needs beyond what is in flight."""
