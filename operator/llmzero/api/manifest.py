@@ -12,7 +12,9 @@ MANIFEST_BYTES = 1024 * 1024
 DEPTH = 64
 
 # What sigs.k8s.io/yaml reads as a number: PyYAML takes 1e-7 for a string.
-_FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
+_FLOAT = re.compile(
+    r"^[-+]?(\.[0-9]+([eE][-+]?[0-9]+)?|(0|[1-9][0-9]*)(\.[0-9]*([eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+))$"
+)
 _INT = re.compile(r"^[-+]?(0|[1-9][0-9]*)$")
 
 
@@ -121,4 +123,4 @@ def _depth(value: Any) -> int:
 
 def to_yaml(data: Any) -> str:
     """YAML of JSON data, in the order given."""
-    return yaml.safe_dump(json.loads(json.dumps(data)), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(json.loads(json.dumps(data)), sort_keys=False)

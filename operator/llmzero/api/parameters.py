@@ -62,9 +62,10 @@ class Parameter(Model):
             if self.choices is not None:
                 raise ValueError(f"choices do not go with type {self.type}: give min and max")
             if self.min is None or self.max is None:
-                raise ValueError(f"min and max: both required for type {self.type}")
+                missing = "min" if self.min is None else "max"
+                raise ValueError(f"{missing}: found nothing, type {self.type} needs min and max")
             if not self.min < self.max:
-                raise ValueError(f"min {self.min:g} must be below max {self.max:g}")
+                raise ValueError(f"min: found {self.min:g}, it must be below max ({self.max:g})")
             if self.scale == "log" and self.min <= 0:
                 raise ValueError(f"min: found {self.min:g}, scale log allows only values above 0")
         problem = self.problem_with(self.initial)

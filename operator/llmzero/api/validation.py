@@ -53,7 +53,8 @@ def problems(
     """
     found = list(_head(document))
     try:
-        search = TrainingSearch.model_validate(document)
+        # Wire names alone, as on a cluster: Python's snake_case would be refused there.
+        search = TrainingSearch.model_validate(document, by_alias=True, by_name=False)
     except ValidationError as error:
         found += [_translated(e, document) for e in error.errors(include_url=False)]
         return None, [p for p in found if p]

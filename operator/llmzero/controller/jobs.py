@@ -189,6 +189,9 @@ def _pod(
             {"name": "shm", "mountPath": "/dev/shm"},
         ],
     }
+    if not _accelerated(trainer.resources):
+        # torch counts the node's cores, not the container's share, and would oversubscribe them.
+        container["env"].append({"name": "OMP_NUM_THREADS", "value": _threads(trainer.resources)})
     if arguments:
         container["args"] = arguments
     if trainer.image_pull_policy:
@@ -219,6 +222,22 @@ def _pod(
     if trainer.priority_class_name:
         pod["priorityClassName"] = trainer.priority_class_name
     return merge_template(pod, trainer.pod_template)
+
+
+def _accelerated(resources: dict[str, dict[str, Any]]) -> bool:
+    """Whether a device beside the CPU is asked for (nvidia.com/gpu and the like)."""
+    return any("/" in name for section in resources.values() for name in section)
+
+
+def _threads(resources: dict[str, dict[str, Any]]) -> str:
+    """Whole cores of the CPU limit, else of the request, at least one."""
+    for section in ("limits", "requests"):
+        cpu = str(resources.get(section, {}).get("cpu", ""))
+        if re.fullmatch(r"[0-9]+m", cpu):
+            return str(max(int(cpu[:-1]) // 1000, 1))
+        if re.fullmatch(r"[0-9]+(\.[0-9]+)?", cpu):
+            return str(max(int(float(cpu)), 1))
+    return "1"
 
 
 def _data_volume(claim: str | None) -> dict[str, Any]:

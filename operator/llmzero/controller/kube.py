@@ -193,7 +193,7 @@ class Kube:
                 headers,
                 body,
                 None,
-                _request_timeout=seconds or (TIMEOUT_SECONDS, None),
+                _request_timeout=_timeout(seconds),
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             API_REQUESTS.labels(method, kind[0], "none").inc()
@@ -224,3 +224,8 @@ def _message(text: bytes) -> str:
         return str(json.loads(text).get("message", ""))[:2000]
     except ValueError:
         return text.decode(errors="replace")[:500]
+
+
+def _timeout(seconds: float | None) -> aiohttp.ClientTimeout:
+    """For the whole call; None is for a stream, whose reader has its own limit of silence."""
+    return aiohttp.ClientTimeout(total=seconds, sock_connect=TIMEOUT_SECONDS)

@@ -144,6 +144,12 @@ def registry(store: Store) -> kopf.OperatorRegistry:
     """Handlers that record the object and mark its search dirty; kopf writes nothing."""
     made = kopf.OperatorRegistry()
 
+    async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        inside = kopf.login_with_service_account(**kwargs)
+        return inside or kopf.login_with_kubeconfig(**kwargs)
+
+    kopf.on.login(registry=made)(login)
+
     def seen(kind: str) -> Callable[..., Any]:
         async def handler(event: dict[str, Any], **_: Any) -> None:
             LAST_EVENT.set_to_current_time()
