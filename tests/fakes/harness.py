@@ -1,5 +1,6 @@
 """A search of fake stages in a directory: started, killed, looked at."""
 
+import copy
 import json
 import os
 import signal
@@ -39,7 +40,7 @@ def manifest(
         "spec": {
             "model": {"builtin": "scratchpad-addition"},
             "task": {"name": "scratchpad-addition"},
-            "parameters": PARAMETERS,
+            "parameters": copy.deepcopy(PARAMETERS),
             "stage": {"steps": 8, "evalEvery": 4, "checkpointEvery": 4, **(stage or {})},
             "strategy": {
                 "parallelism": 1,

@@ -23,14 +23,13 @@ PLAIN_WIDTH = 140
 """Columns of tables and trees where stdout is no terminal."""
 
 
-def console_for(stream: TextIO) -> Console:
+def _width(stream: TextIO) -> int | None:
     """As wide as the terminal; elsewhere wide enough for tables, unless COLUMNS says so."""
-    plain = not stream.isatty() and "COLUMNS" not in os.environ
-    return Console(file=stream, width=PLAIN_WIDTH if plain else None)
+    return None if stream.isatty() or "COLUMNS" in os.environ else PLAIN_WIDTH
 
 
-console = console_for(sys.stdout)
-errors = console_for(sys.stderr)
+console = Console(width=_width(sys.stdout))
+errors = Console(stderr=True, width=_width(sys.stderr))
 
 
 class Exit(IntEnum):

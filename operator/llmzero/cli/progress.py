@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 from llmzero.api.search import TrainingSearch
-from llmzero.api.stage import Purpose, StageNode
+from llmzero.api.stage import Outcome, Purpose, StageNode
 from llmzero.cli.views import bar, budget_line, ended_line, started_line, tree
 
 REFRESH_SECONDS = 0.5
@@ -90,8 +90,9 @@ class Progress:
     def ended(self, node: StageNode) -> None:
         line = ended_line(node, self._nodes)
         if self._live is None:
-            line.append("  | ").append(self._headline())
-        self._line(line)
+            self._line(line.append("  | ").append(self._headline()))
+        elif node.status.outcome is not Outcome.SUCCEEDED:
+            self._line(line)
 
     def say(self, text: str) -> None:
         """A line that stays."""

@@ -112,8 +112,10 @@ def tree(search: TrainingSearch, nodes: Iterable[StageNode], lines: int | None =
     shown = set(range(len(stages))) if lines is None else _foremost(stages, best, lines)
     for place, node in enumerate(stages):
         if place in shown:
-            above = branches.get(node.spec.parent, root)
-            branches[node.name] = above.add(stage_line(node, best))
+            line = stage_line(node, best)
+            if lines is not None:
+                line.no_wrap, line.overflow = True, "ellipsis"
+            branches[node.name] = branches.get(node.spec.parent, root).add(line)
     if len(shown) < len(stages):
         root.add(f"[dim]… {len(stages) - len(shown)} more[/]")
     return root

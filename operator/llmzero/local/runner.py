@@ -80,6 +80,7 @@ class Runner:
             self._applier = Applier(self.run_directory, self._clock, self._start, self._stop, asker)
             try:
                 self._find_stages()
+                self._show()
                 self._plan()
                 while not self._over() and not self._interrupts:
                     self._turn()
