@@ -191,10 +191,10 @@ class Emitter:
     def _thin(self, line: str, step: int) -> bool:
         """Whether to keep this step record off stdout."""
         self._mean += 0.05 * (len(line) + 1 - self._mean)
-        room = OUTPUT_BYTES - RESERVE_BYTES - self._bytes
+        room = OUTPUT_BYTES - RESERVE_BYTES - LINE_BYTES - self._bytes
         left = self._steps_left
         self._steps_left = max(1, left - 1)
-        if room <= 2 * LINE_BYTES:
+        if room <= len(line):
             return True
         return step % max(1, math.ceil(self._mean * left / room)) != 0
 
