@@ -12,6 +12,7 @@ from llmzero.strategies.moves import Position, random_step
 
 DUPLICATE: Final = 0.02
 """Two settings closer than this in every dimension (unit coordinates) count as one [ours]."""
+SPREAD_BLOCK: Final = 8
 LEARNING_RATE: Final = "learning_rate"
 LOCAL_FACTOR: Final = 3.0
 LOCAL_SHIFT: Final = 0.25
@@ -27,25 +28,18 @@ def draw(parameters: Sequence[Parameter], *seed: object) -> SettingsMap:
 def spread(parameters: Sequence[Parameter], number: int, seed: int) -> SettingsMap:
     """Point ``number`` of an even spread over all but the capacity, which stays near initial.
 
-    Additive recurrence with the generalized golden ratio (R_d sequence, M. Roberts 2018), from a
-    seeded origin: every prefix of it fills the space evenly.
+    Latin hypercubes (McKay, Beckman and Conover 1979) of eight points: each block of eight takes
+    every eighth of every dimension once. A search spends at most eight rungs on it.
     """
     moved = [p for p in parameters if p.role is not Role.CAPACITY] or list(parameters)
-    random = Random(f"{seed}/spread")
-    ratio = _golden(len(moved))
+    block, place = divmod(number, SPREAD_BLOCK)
     point: SettingsMap = {p.name: p.clip(p.initial) for p in parameters}
-    for place, parameter in enumerate(moved, start=1):
-        unit = (random.random() + (number + 1) * ratio ** -float(place)) % 1.0
-        point[parameter.name] = parameter.from_unit(unit)
+    for parameter in moved:
+        random = Random(f"{seed}/spread/{block}/{parameter.name}")
+        strata = random.sample(range(SPREAD_BLOCK), SPREAD_BLOCK)
+        offsets = [random.random() for _ in range(SPREAD_BLOCK)]
+        point[parameter.name] = parameter.from_unit((strata[place] + offsets[place]) / SPREAD_BLOCK)
     return point
-
-
-def _golden(dimensions: int) -> float:
-    """The root above 1 of x^(d+1) = x + 1."""
-    x = 2.0
-    for _ in range(64):
-        x = float((1 + x) ** (1 / (dimensions + 1)))
-    return x
 
 
 def local(parameters: Sequence[Parameter], number: int, seed: int) -> tuple[SettingsMap, str]:
