@@ -81,6 +81,12 @@ class ProposalRequest(Model):
     children: list[StageView] = Field(
         default_factory=list, max_length=64, description="What was tried from here already."
     )
+    siblings: list[StageView] = Field(
+        default_factory=list,
+        max_length=64,
+        description="Other children of the stage's parent; the one that went on unchanged shows "
+        "what the stage's own changes gave.",
+    )
     best: list[StageView] = Field(
         default_factory=list, max_length=8, description="The best stages elsewhere."
     )

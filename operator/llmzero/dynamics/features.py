@@ -183,6 +183,7 @@ def _extremes(found: dict[str, float], curve: Curve) -> None:
         found["grad_norm_max"] = max(v for _, v in peaks)
     for name, metric in (
         ("clip_fraction", "clip_ratio/region_mean"),
+        ("clip_high", "clip_ratio/high_mean"),
         ("sampler_ratio", "sampling/importance_sampling_ratio/mean"),
     ):
         points = series(curve, metric)

@@ -133,16 +133,17 @@ def _crash(c: Case) -> Pathology | None:
 def over_constrained(c: Case) -> Pathology | None:
     beta, kl = c.number("beta"), c.f.get("kl_end", 0.0)
     pull = beta * kl
-    if pull < T.kl_pull or not c.flat_reward or not c.flat_eval or c.fell:
+    if pull < T.kl_pull or not c.flat_eval or c.fell or "reward_gain" not in c.f:
         return None
-    if c.f["reward_gain"] > max(T.hacking_gap, c.reward_noise):
+    gain = c.f["reward_gain"]
+    if gain > max(T.small_gain, c.reward_noise):
         return None
     return _found(
         PathologyKind.OVER_CONSTRAINED,
         _excess(pull, T.kl_pull, T.kl_pull_extreme),
         "kl",
         f"beta x kl = {beta:g} x {kl:.3f} = {pull:.3f} (threshold {T.kl_pull}) over {c.window}, "
-        f"{c.words_of_slope()}, {c.words_of_eval()}",
+        f"reward changed by {gain:+.3f}, {c.words_of_eval()}",
     )
 
 

@@ -42,6 +42,8 @@ class Thresholds:
     """Ours: beta x kl, in reward, where the KL term dominates a flat reward. Literature: the KL
     term comes to dominate (ProRL, arXiv 2505.24864)."""
     kl_pull_extreme: float = 0.2
+    small_gain: float = 0.05
+    """Ours: a train reward that rose by less, or within its noise, is held back."""
 
     entropy_floor: float = 0.05
     """Ours, nats a token at temperature 1. Skywork-OR1 targets 0.2 on long reasoning; short exact

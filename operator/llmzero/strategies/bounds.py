@@ -2,7 +2,8 @@
 
 Source: reference grpo-pathologies ("bound each change": lr x[0.3, 2], beta x[0.3, 5],
 temperature +-0.2). The rule for all other parameters is ours: a factor of at most 3, or 0.35 of
-the declared range, whichever allows more.
+the declared range, whichever allows more. A list of choices can be coarser than any of these: the
+choice next to the old one is always in reach.
 """
 
 from llmzero.api.base import Scalar
@@ -24,6 +25,8 @@ def beyond_bounds(parameter: Parameter, old: Scalar, new: Scalar) -> str | None:
     """
     if not _number(old) or not _number(new):
         return None
+    if parameter.choices is not None and _neighbours(parameter, old, new):
+        return None
     a, b = float(old), float(new)
     if parameter.name in FACTORS:
         low, high = FACTORS[parameter.name]
@@ -42,15 +45,15 @@ def beyond_bounds(parameter: Parameter, old: Scalar, new: Scalar) -> str | None:
     else:
         in_range = abs(parameter.to_unit(new) - parameter.to_unit(old)) <= OTHER_RANGE + _SLACK
         in_factor = a * b > 0 and 1 / OTHER_FACTOR <= b / a * (1 + _SLACK) <= OTHER_FACTOR + 1e-5
-        next_choice = parameter.choices is not None and _neighbours(parameter, old, new)
-        allowed = in_range or in_factor or next_choice
+        allowed = in_range or in_factor
         limits = f"a factor of {OTHER_FACTOR:g} or {OTHER_RANGE:g} of its range"
     return None if allowed else f"{old} to {new} is too large a step, allowed is {limits}"
 
 
 def _neighbours(parameter: Parameter, old: Scalar, new: Scalar) -> bool:
-    assert parameter.choices is not None
-    return abs(parameter.choices.index(new) - parameter.choices.index(old)) <= 1
+    """Whether no other number of the choices lies between the two."""
+    low, high = sorted((float(old), float(new)))
+    return not any(_number(c) and low < float(c) < high for c in parameter.choices or ())
 
 
 def _number(value: Scalar) -> bool:

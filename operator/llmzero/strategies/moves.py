@@ -4,20 +4,29 @@ A step that is impossible (not searched, at its bound, without effect) is None, 
 that is built of steps never contains one that alters nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from llmzero.api.base import Scalar
 from llmzero.api.parameters import Parameter, Role
 from llmzero.api.spec import SettingsMap
-from llmzero.strategies.bounds import FACTORS, SHIFTS
+from llmzero.strategies.bounds import FACTORS, SHIFTS, beyond_bounds
 
-BETA_ENTRY = 1e-3
-"""beta x k of 0 is 0: the KL term is entered here (DeepScaleR's and ProRL's order of size)."""
+ENTRY = {"beta": 1e-3, "entropy_coef": 1e-3}
+"""x k of 0 is 0: these terms are entered here (DeepScaleR's and ProRL's order of size for beta)."""
 LEAST_CHANGE = 0.02
 """A smaller relative change is no experiment [ours]."""
+RANDOM_CHANGES = 3
+UNIT_STEP = 0.2
+"""A random step of a parameter that has no bounds of its own, in unit coordinates [ours]."""
 
 Step = tuple[str, Scalar] | None
+
+_CLIPPING = frozenset({"epsilon", "epsilon_high", "delta"})
+_REFERENCE = frozenset({"sync_ref_model", "ref_model_mixup_alpha", "ref_model_sync_steps"})
+_ADAPTIVE = frozenset(
+    {"entropy_target", "entropy_coef_min", "entropy_coef_max", "entropy_coef_delta"}
+)
 
 
 def is_number(value: Scalar | None) -> bool:
@@ -45,7 +54,7 @@ class Position:
         low, high = FACTORS.get(name, (1 / 3, 3.0))
         factor = min(max(factor, low), high)
         if old == 0:
-            return self._to(parameter, BETA_ENTRY) if name == "beta" and factor > 1 else None
+            return self._to(parameter, ENTRY[name]) if name in ENTRY and factor > 1 else None
         return self._to(parameter, old * factor)
 
     def shift(self, name: str, delta: float) -> Step:
@@ -60,15 +69,26 @@ class Position:
         parameter = self.space.get(name)
         return None if parameter is None else self._to(parameter, value)
 
+    def raised(self, name: str, value: float) -> Step:
+        """``value``, where the setting is below it."""
+        old = self.value(name)
+        return self.set(name, value) if old is not None and old < value else None
+
+    def lowered(self, name: str, value: float) -> Step:
+        """``value``, where the setting is above it."""
+        old = self.value(name)
+        return self.set(name, value) if old is not None and old > value else None
+
     def grow(self, name: str, factor: float = 2.0) -> Step:
-        """A capacity one step up: times ``factor``, or the next larger choice."""
+        """A capacity one step up: times 1.5 to 2, or the next larger choice."""
         parameter, old = self.space.get(name), self.value(name)
         if parameter is None or old is None:
             return None
         if parameter.choices is not None:
             larger = [c for c in parameter.choices if is_number(c) and float(c) > old]
             return (name, min(larger, key=float)) if larger else None
-        return self._to(parameter, max(old * factor, old + 1))
+        step = self._to(parameter, max(old * min(max(factor, 1.5), 2.0), old + 1))
+        return step if step is None or float(step[1]) > old else None
 
     def shrink(self, name: str) -> Step:
         """A capacity one step down; only memory justifies it."""
@@ -80,16 +100,34 @@ class Position:
             return (name, max(smaller, key=float)) if smaller else None
         return self._to(parameter, min(old * 0.6, old - 1))
 
+    def grow_other(self, *names: str) -> Step:
+        """The first capacity beside ``names`` that can grow: a user's own, or one of the task."""
+        found = (self.grow(c, 1.5) for c in self.capacities() if c not in names)
+        return next((s for s in found if s is not None), None)
+
+    def grow_task(self) -> Step:
+        """The first capacity of the task that can grow: more or harder questions."""
+        found = (self.grow(c, 1.5) for c in self.capacities() if c.startswith("task."))
+        return next((s for s in found if s is not None), None)
+
     def _to(self, parameter: Parameter, target: Scalar) -> Step:
-        new = parameter.clip(target)
         old = self.settings.get(parameter.name)
-        if new == old:
-            return None
-        if is_number(old) and is_number(new) and float(old) != 0:  # type: ignore[arg-type]
-            ratio = float(new) / float(old)  # type: ignore[arg-type]
-            if abs(ratio - 1) < LEAST_CHANGE:
+        new = parameter.clip(target)
+        if not is_number(old) or not is_number(new) or not is_number(target):
+            return None if new == old else (parameter.name, new)
+        a, b, aim = float(old), float(new), float(target)  # type: ignore[arg-type]
+        if parameter.choices is not None and (b - a) * (aim - a) <= 0 and aim != a:
+            # The nearest choice is the old one: then the next one that way.
+            beyond = [
+                c for c in parameter.choices if is_number(c) and (float(c) - a) * (aim - a) > 0
+            ]
+            if not beyond:
                 return None
-        return parameter.name, new
+            new = min(beyond, key=lambda c: abs(float(c) - a))
+            b = float(new)
+        if (b - a) * (aim - a) <= 0 or (a != 0 and abs(b / a - 1) < LEAST_CHANGE):
+            return None
+        return (parameter.name, new) if beyond_bounds(parameter, a, new) is None else None
 
     def capacities(self) -> list[str]:
         return [p.name for p in self.space.values() if p.role is Role.CAPACITY]
@@ -97,6 +135,30 @@ class Position:
     def off_policy(self) -> bool:
         """Only then do clipping and its epsilons compute anything (num_iterations above 1)."""
         return (self.value("num_iterations") or 1) > 1
+
+    def effective(self, changes: SettingsMap) -> SettingsMap:
+        """Without what alters nothing in the child: clipping on-policy, the upkeep of a reference
+        that no KL term reads, the bounds of an entropy bonus that does not adapt."""
+        child = {**self.fixed, **self.settings, **changes}
+        inert: set[str] = set()
+        if _off(child.get("num_iterations"), 1):
+            inert |= _CLIPPING
+        if _off(child.get("beta"), 0):
+            inert |= _REFERENCE
+        if not child.get("use_adaptive_entropy"):
+            inert |= _ADAPTIVE
+        return {
+            k: v for k, v in changes.items() if k not in inert and not same(v, self.settings.get(k))
+        }
+
+
+def _off(value: Scalar | None, neutral: float) -> bool:
+    return not is_number(value) or float(value) <= neutral  # type: ignore[arg-type]
+
+
+def same(a: Scalar | None, b: Scalar | None) -> bool:
+    """Equal, where True is not 1."""
+    return isinstance(a, bool) == isinstance(b, bool) and a == b
 
 
 def together(*steps: Step) -> SettingsMap:
@@ -117,20 +179,43 @@ def random_step(position: Position, draws: Sequence[float]) -> SettingsMap:
     order = sorted(zip(position.space.values(), draws, strict=True), key=lambda d: -abs(d[1]))
     steps: list[Step] = []
     for parameter, draw in order:
-        if sum(s is not None for s in steps) >= 3:
+        if sum(s is not None for s in steps) >= RANDOM_CHANGES:
             break
-        if parameter.role is Role.CAPACITY:
-            steps.append(position.grow(parameter.name, 1 + abs(draw)))
-        elif parameter.name in FACTORS:
-            low, high = FACTORS[parameter.name]
-            steps.append(position.scale(parameter.name, high**draw if draw > 0 else low**-draw))
-        elif parameter.name in SHIFTS:
-            steps.append(position.shift(parameter.name, SHIFTS[parameter.name] * draw))
-        elif parameter.choices is not None:
-            index = parameter.choices.index(parameter.clip(position.settings[parameter.name]))
-            index = min(max(index + (1 if draw > 0 else -1), 0), len(parameter.choices) - 1)
-            steps.append(position.set(parameter.name, parameter.choices[index]))
-        else:
-            unit = parameter.to_unit(position.settings[parameter.name]) + 0.2 * draw
-            steps.append(position.set(parameter.name, parameter.from_unit(unit)))
+        steps.append(_random(position, parameter, draw))
     return together(*steps)
+
+
+def _random(position: Position, parameter: Parameter, draw: float) -> Step:
+    name, old = parameter.name, position.settings[parameter.name]
+    if parameter.role is Role.CAPACITY and position.value(name) is not None:
+        return position.grow(name, 1.5 + 0.5 * abs(draw))
+    if parameter.choices is not None:
+        places = {True: 1, False: -1}
+        place = parameter.choices.index(parameter.clip(old)) + places[draw > 0]
+        return position.set(name, parameter.choices[min(max(place, 0), len(parameter.choices) - 1)])
+    if name in FACTORS:
+        low, high = FACTORS[name]
+        return position.scale(name, high**draw if draw > 0 else low**-draw)
+    if name in SHIFTS:
+        return position.shift(name, SHIFTS[name] * draw)
+    return position.set(name, parameter.from_unit(parameter.to_unit(old) + UNIT_STEP * draw))
+
+
+def single_steps(position: Position) -> Iterator[SettingsMap]:
+    """Every single-parameter step that the bounds allow, on a grid: what is left when all ideas
+    are used up. Capacity moves up only."""
+    for parameter in position.space.values():
+        name, old = parameter.name, position.settings[parameter.name]
+        if parameter.role is Role.CAPACITY and position.value(name) is not None:
+            steps = [position.grow(name, f) for f in (2.0, 1.5, 1.75)]
+        elif parameter.choices is not None:
+            steps = [position.set(name, c) for c in parameter.choices]
+        else:
+            unit = parameter.to_unit(old)
+            grid = [unit + sign * size for size in (0.1, 0.2, 0.05, 0.03) for sign in (1, -1)]
+            steps = [position.set(name, parameter.from_unit(u)) for u in grid]
+            if name in FACTORS:
+                steps += [position.scale(name, f) for f in FACTORS[name]]
+        for step in steps:
+            if step is not None:
+                yield together(step)

@@ -1,6 +1,8 @@
 """The table: pathology → coordinated, bounded changes, best first, with the reason in words.
 
-Source of the pairs: the literature named in docs/pathologies.md; the sizes are ours.
+Source of the pairs: the literature named in docs/pathologies.md; the sizes are ours. A transition
+carries the optimizer's moments and the KL reference on, as `continue` does, so that the difference
+to it is the change alone; where a reset is part of the cure, the remedy says so.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,13 +11,10 @@ from dataclasses import dataclass, field
 from llmzero.api.curve import Pathology, PathologyKind
 from llmzero.api.proposals import StageView
 from llmzero.api.spec import SettingsMap
-from llmzero.strategies.moves import Position, together
+from llmzero.dynamics.thresholds import THRESHOLDS
+from llmzero.strategies.moves import Position, Step, together
 
 K = PathologyKind
-BRANCH_EARLIER = frozenset(
-    {K.POLICY_DRIFT, K.REWARD_HACKING, K.OVERFIT, K.GRADIENT_SPIKES, K.NON_FINITE}
-)
-"""Kinds after which a checkpoint from before the harm is the better start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +25,44 @@ class Remedy:
     reason: str
     expected: dict[str, float] = field(default_factory=dict)
     justification: str = ""
+    reset_optimizer: bool = False
+    reset_reference: bool = False
 
 
-def _entropy_up(p: Position, stage: StageView) -> Iterator[Remedy]:
-    epsilon = p.set("epsilon_high", 0.28) if p.off_policy() else None
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A pathology of the stage to go on from, and all that a remedy may be fitted to."""
+
+    pathology: Pathology
+    stage: StageView
+    p: Position
+
+    @property
+    def severity(self) -> float:
+        return self.pathology.severity
+
+    def feature(self, name: str, default: float) -> float:
+        return self.stage.features.get(name, default)
+
+    @property
+    def acts(self) -> bool:
+        """Whether it asks for a change by itself; mild truncation is only reported."""
+        return self.pathology.kind is not K.TRUNCATION or self.severity >= 0.5
+
+    def warmer(self) -> Step:
+        """Temperature +0.1 to +0.2, the more the graver."""
+        return self.p.shift("temperature", 0.1 + 0.1 * self.severity)
+
+    def less_reuse(self) -> Step:
+        """Fewer iterations over the same rollouts, one where the bounds allow it."""
+        p = self.p
+        return p.lowered("num_iterations", 1) or p.scale("num_iterations", 1 / 3)
+
+
+def _entropy_up(f: Finding) -> Iterator[Remedy]:
+    p = f.p
     yield Remedy(
-        together(p.shift("temperature", 0.15), p.scale("learning_rate", 0.5), epsilon),
+        together(f.warmer(), p.scale("learning_rate", 0.5), p.raised("epsilon_high", 0.28)),
         "sample more widely and step more softly, so that entropy recovers",
         {"entropy": 0.1},
     )
@@ -42,7 +73,8 @@ def _entropy_up(p: Position, stage: StageView) -> Iterator[Remedy]:
     )
 
 
-def _entropy_down(p: Position, stage: StageView) -> Iterator[Remedy]:
+def _entropy_down(f: Finding) -> Iterator[Remedy]:
+    p = f.p
     yield Remedy(
         together(
             p.shift("temperature", -0.1),
@@ -59,69 +91,90 @@ def _entropy_down(p: Position, stage: StageView) -> Iterator[Remedy]:
     )
 
 
-def _drift(p: Position, stage: StageView) -> Iterator[Remedy]:
+def _drift(f: Finding) -> Iterator[Remedy]:
+    p = f.p
     yield Remedy(
-        together(p.scale("beta", 3.0), p.scale("learning_rate", 0.5)),
-        "a stronger KL term and smaller steps from an earlier checkpoint",
+        together(p.scale("beta", 2.0 + 3.0 * f.severity), p.scale("learning_rate", 0.5)),
+        "a stronger KL term to the reference of before and smaller steps",
         {"kl": -0.5},
+        reset_optimizer=True,
     )
     yield Remedy(
         together(p.scale("learning_rate", 0.3), p.shift("temperature", -0.1)),
         "much smaller steps and narrower samples",
         {"kl": -0.3},
+        reset_optimizer=True,
     )
 
 
-def _over_constrained(p: Position, stage: StageView) -> Iterator[Remedy]:
-    # The stage boundary itself resets reference and optimizer (ProRL's hard reset).
+def _over_constrained(f: Finding) -> Iterator[Remedy]:
+    p = f.p
+    why = "with the parent as the new reference and fresh moments"
     yield Remedy(
         together(p.scale("beta", 0.5), p.scale("learning_rate", 1.3)),
-        "the KL term holds the policy back: halve it, with the parent as the new reference",
+        f"the KL term holds the policy back: halve it, {why}",
         {"reward": 0.02},
+        reset_optimizer=True,
+        reset_reference=True,
     )
     yield Remedy(
         together(p.scale("beta", 0.3), p.shift("temperature", 0.1)),
-        "a much weaker KL term and wider samples",
+        f"a much weaker KL term and wider samples, {why}",
         {"reward": 0.02},
+        reset_optimizer=True,
+        reset_reference=True,
     )
 
 
-def _hacking(p: Position, stage: StageView) -> Iterator[Remedy]:
-    # Never the learning rate alone: slower hacking is still hacking.
+def _hacking(f: Finding) -> Iterator[Remedy]:
+    p = f.p
     for changes in (
         together(p.scale("beta", 4.0), p.scale("learning_rate", 0.5)),
         together(p.scale("beta", 2.0), p.shift("temperature", 0.1)),
         together(p.shift("temperature", 0.15), p.scale("learning_rate", 0.4)),
     ):
+        # Never the learning rate alone: slower hacking is still hacking.
         if set(changes) - {"learning_rate"}:
             yield Remedy(
                 changes,
-                "the reward rises without the objective: back to before the gap, closer to the "
-                "reference; look at the reward function",
+                "the reward rises without the objective: closer to the reference of before; look "
+                "at the reward function",
                 {"reward": -0.05},
+                reset_optimizer=True,
             )
 
 
-def _length_hacking(p: Position, stage: StageView) -> Iterator[Remedy]:
-    loss = p.set("loss_type", "dr_grpo") if p.settings.get("loss_type") != "dr_grpo" else None
+def _length_hacking(f: Finding) -> Iterator[Remedy]:
+    p = f.p
+    loss = None
+    if p.settings.get("loss_type") not in ("dapo", "dr_grpo"):
+        loss = p.set("loss_type", "dr_grpo") or p.set("loss_type", "dapo")
+    reason = "length grows without accuracy: smaller steps near the reference"
+    if loss:
+        reason += ", and a loss without the bias to length"
     yield Remedy(
         together(
             loss, p.scale("learning_rate", 0.5), p.scale("beta", 2.0), p.shift("temperature", -0.1)
         ),
-        "length grows without accuracy: smaller steps near the reference, no length bias in the loss",
+        reason,
+        {"completions/mean_length": -1.0},
+    )
+    yield Remedy(
+        together(p.scale("learning_rate", 0.4), p.scale("beta", 3.0)),
+        "length grows without accuracy: far smaller steps near the reference",
         {"completions/mean_length": -1.0},
     )
 
 
-def _truncation(p: Position, stage: StageView) -> Iterator[Remedy]:
-    hard = any(q.kind is K.TRUNCATION and q.severity >= 0.5 for q in stage.pathologies)
-    factor = 2.0 if hard else 1.5
-    expected = {"completions/clipped_ratio": -0.1}
+def _truncation(f: Finding) -> Iterator[Remedy]:
+    p, expected = f.p, {"completions/clipped_ratio": -0.1}
+    factor = 2.0 if f.acts else 1.5
     longer = p.grow("max_completion_length", factor)
+    masked = p.set("mask_truncated_completions", True)
     if longer is not None:
         yield Remedy(
-            together(longer, p.scale("learning_rate", 0.8)),
-            f"answers are cut off: allow {factor:g}x the length, with slightly smaller steps",
+            together(longer, p.scale("learning_rate", 0.8), masked),
+            f"answers are cut off: {longer[1]} tokens, with slightly smaller steps",
             expected,
         )
         yield Remedy(
@@ -130,17 +183,18 @@ def _truncation(p: Position, stage: StageView) -> Iterator[Remedy]:
             expected,
         )
     yield Remedy(
-        together(p.shift("temperature", -0.15), p.scale("learning_rate", 0.7)),
+        together(p.shift("temperature", -0.15), p.scale("learning_rate", 0.7), masked),
         "answers ramble to the limit: narrower samples and smaller steps",
         expected,
     )
 
 
-def _dead_groups(p: Position, stage: StageView) -> Iterator[Remedy]:
-    expected = {"frac_reward_zero_std": -0.1}
-    if stage.features.get("reward_end", 0.0) > 0.5:
+def _dead_groups(f: Finding) -> Iterator[Remedy]:
+    p, expected = f.p, {"frac_reward_zero_std": -0.1}
+    warmer = p.shift("temperature", 0.2)
+    if f.feature("reward_end", 0.0) > 0.5:
         yield Remedy(
-            together(p.shift("temperature", 0.2), p.scale("learning_rate", 1.3)),
+            together(p.grow_task(), warmer, p.scale("learning_rate", 1.3)),
             "most groups are solved alike: sample more widely, use the rarer signal more",
             expected,
         )
@@ -156,77 +210,117 @@ def _dead_groups(p: Position, stage: StageView) -> Iterator[Remedy]:
             expected,
         )
         yield Remedy(
-            together(p.shift("temperature", 0.2), p.grow("max_completion_length", 1.5)),
+            together(warmer, p.grow("max_completion_length", 1.5)),
             "most groups fail alike: wider and longer samples",
             expected,
         )
 
 
-def _clipping(p: Position, stage: StageView) -> Iterator[Remedy]:
+def _clipping(f: Finding) -> Iterator[Remedy]:
+    p = f.p
+    high = f.feature("clip_high_end", 0.0) > 0.5 * f.feature("clip_fraction_end", 0.0)
+    wider = p.raised("epsilon_high", 0.28) if high else None
     yield Remedy(
-        together(
-            p.scale("learning_rate", 0.5),
-            p.scale("num_iterations", 0.5),
-            p.set("epsilon_high", 0.28),
-        ),
+        together(p.scale("learning_rate", 0.5), f.less_reuse(), wider),
         "the ratio is clipped often: smaller steps, less reuse",
+        {"clip_ratio/region_mean": -0.03},
+    )
+    yield Remedy(
+        together(p.scale("learning_rate", 0.4), p.scale("beta", 2.0)),
+        "the ratio is clipped often: far smaller steps near the reference",
+        {"clip_ratio/region_mean": -0.03},
     )
 
 
-def _calm(p: Position, stage: StageView) -> Iterator[Remedy]:
-    iterations = p.set("num_iterations", 1) if p.off_policy() else None
+def _stale(f: Finding) -> Iterator[Remedy]:
+    p = f.p
+    expected = {"sampling/importance_sampling_ratio/mean": -0.5}
+    sequence = p.set("importance_sampling_level", "sequence")
     yield Remedy(
-        together(p.scale("learning_rate", 0.3), p.scale("max_grad_norm", 0.5), iterations),
-        "gradients blow up: far smaller steps from a checkpoint before the spike",
+        together(p.scale("learning_rate", 0.5), f.less_reuse(), sequence),
+        "sampler and trainer disagree: smaller steps, less reuse, ratios of whole sequences",
+        expected,
+    )
+    yield Remedy(
+        together(p.scale("learning_rate", 0.4), p.shift("temperature", -0.1)),
+        "sampler and trainer disagree: far smaller steps on likelier samples",
+        expected,
+    )
+
+
+def _calm(f: Finding) -> Iterator[Remedy]:
+    p = f.p
+    yield Remedy(
+        together(p.scale("learning_rate", 0.3), p.scale("max_grad_norm", 0.5), f.less_reuse()),
+        "gradients blow up: far smaller steps with fresh moments",
         {"grad_norm": -1.0},
+        reset_optimizer=True,
     )
     yield Remedy(
-        together(p.scale("learning_rate", 0.5), p.scale("beta", 2.0), iterations),
-        "gradients blow up: smaller steps near the reference",
+        together(p.scale("learning_rate", 0.5), p.scale("beta", 2.0), f.less_reuse()),
+        "gradients blow up: smaller steps near the reference, with fresh moments",
         {"grad_norm": -0.5},
+        reset_optimizer=True,
     )
 
 
-def _memory(p: Position, stage: StageView) -> Iterator[Remedy]:
+def _memory(f: Finding) -> Iterator[Remedy]:
+    p = f.p
     why = "the stage ran out of memory after the whole ladder"
-    for name in ("num_generations", "max_completion_length"):
+    sizes = ("per_device_train_batch_size", "num_generations", "max_completion_length")
+    for name in sizes:  # length last: it is what answers are made of
         yield Remedy(together(p.shrink(name)), f"{why}: less of {name}", {}, why)
 
 
-def _overfit(p: Position, stage: StageView) -> Iterator[Remedy]:
+def _overfit(f: Finding) -> Iterator[Remedy]:
+    p = f.p
     yield Remedy(
-        together(p.scale("beta", 2.0), p.scale("learning_rate", 0.5)),
-        "the evaluation falls behind training: an earlier checkpoint, smaller steps, more KL",
+        together(p.grow_task(), p.scale("beta", 2.0), p.scale("learning_rate", 0.5)),
+        "the evaluation falls behind training: smaller steps, more KL",
+        {"reward": -0.02},
+        reset_optimizer=True,
     )
     yield Remedy(
-        together(p.shift("temperature", 0.15), p.scale("learning_rate", 0.6)),
+        together(
+            p.shift("temperature", 0.15),
+            p.scale("learning_rate", 0.6),
+            p.scale("weight_decay", 2.0),
+        ),
         "the evaluation falls behind training: wider samples, smaller steps",
+        {"reward": -0.02},
+        reset_optimizer=True,
     )
 
 
-def _plateau(p: Position, stage: StageView) -> Iterator[Remedy]:
-    if stage.features.get("entropy_end", 1.0) < 0.1:
-        yield from _entropy_up(p, stage)
+def _plateau(f: Finding) -> Iterator[Remedy]:
+    p, expected = f.p, {"reward": 0.02}
+    if f.feature("entropy_end", 1.0) < 2 * THRESHOLDS.entropy_floor:
+        yield from _entropy_up(f)
         return
     yield Remedy(
         together(p.scale("learning_rate", 1.5), p.grow("num_generations")),
         "nothing moves and entropy is healthy: larger steps on larger groups",
-        {"reward": 0.02},
+        expected,
     )
-    if stage.features.get("clipped_ratio_end", 0.0) > 0.02:
+    if f.feature("clipped_ratio_end", 0.0) > 0.02:
         yield Remedy(
             together(p.grow("max_completion_length", 1.5), p.scale("learning_rate", 1.3)),
             "nothing moves and some answers are cut off: more length, larger steps",
-            {"reward": 0.02},
+            expected,
         )
+    yield Remedy(
+        together(p.grow_other("num_generations"), p.scale("learning_rate", 1.3)),
+        "nothing moves: more capacity, larger steps",
+        expected,
+    )
     yield Remedy(
         together(p.scale("learning_rate", 0.5), p.shift("temperature", -0.1)),
         "nothing moves: anneal, with smaller steps on narrower samples",
-        {"reward": 0.02},
+        expected,
     )
 
 
-_TABLE: dict[PathologyKind, Callable[[Position, StageView], Iterator[Remedy]]] = {
+_TABLE: dict[PathologyKind, Callable[[Finding], Iterator[Remedy]]] = {
     K.OUT_OF_MEMORY: _memory,
     K.NON_FINITE: _calm,
     K.GRADIENT_SPIKES: _calm,
@@ -239,14 +333,12 @@ _TABLE: dict[PathologyKind, Callable[[Position, StageView], Iterator[Remedy]]] =
     K.LENGTH_HACKING: _length_hacking,
     K.ZERO_VARIANCE_GROUPS: _dead_groups,
     K.CLIP_SATURATION: _clipping,
-    K.STALE_SAMPLER: _clipping,
+    K.STALE_SAMPLER: _stale,
     K.OVERFIT: _overfit,
     K.PLATEAU: _plateau,
 }
 
 
-def remedies(pathology: Pathology, position: Position, stage: StageView) -> Iterator[Remedy]:
+def remedies(finding: Finding) -> Iterator[Remedy]:
     """The transitions for one finding, best first; those without a possible change are left out."""
-    for remedy in _TABLE[pathology.kind](position, stage):
-        if remedy.changes:
-            yield remedy
+    return (r for r in _TABLE[finding.pathology.kind](finding) if r.changes)

@@ -16,7 +16,8 @@ from llmzero.api.proposals import (
     StageView,
 )
 from llmzero.strategies.bounds import beyond_bounds
-from llmzero.strategies.rules import DUPLICATE, propose
+from llmzero.strategies.rules import propose
+from llmzero.strategies.space import DUPLICATE
 from tests.unit.builders import parameters
 
 K = PathologyKind
@@ -86,7 +87,7 @@ def test_entropy_collapse_warms_and_slows() -> None:
 
 def test_drift_strengthens_the_kl_term() -> None:
     changes = first(K.POLICY_DRIFT)
-    assert changes["beta"] == pytest.approx(0.06)
+    assert changes["beta"] == pytest.approx(0.02 * 3.8)
     assert changes["learning_rate"] == pytest.approx(INITIAL["learning_rate"] / 2)
 
 
