@@ -112,7 +112,7 @@ class _Planner:
         if failures <= allowed:
             return None
         last = max(
-            (row for row in self.tree.rows[1:] if row.sequence is not None and failed(row)),
+            (row for row in self.tree.rows[1:] if row.sequence is not None and _failed(row)),
             key=lambda row: row.sequence or 0,
         )
         status = last.node.status
@@ -274,7 +274,7 @@ class _Planner:
                 self.decisions.append(Stop(node.name, stop))
 
 
-def failed(row: Row) -> bool:
+def _failed(row: Row) -> bool:
     return row.kind in (Kind.FAILED, Kind.VOID)
 
 

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from threading import Lock
 from typing import Any, Final
 
 import numpy as np
@@ -114,6 +115,7 @@ NO_ROW: Final = bytes(COLUMNS.itemsize)
 """The root's record: nothing."""
 
 _CACHE_SEARCHES: Final = 8
+_lock = Lock()
 _cache: OrderedDict[tuple[str, int, int, str], dict[int, Row]] = OrderedDict()
 """Rows by the id of their node. A row keeps its node alive, so no id can come to mean another."""
 
@@ -135,10 +137,11 @@ def rows(search: TrainingSearch, nodes: Iterable[StageNode]) -> tuple[list[Row],
             else:
                 others.append(node)
     fresh = {id(n): row for n, row in zip(given, found, strict=True) if row is not None}
-    _cache[key] = fresh
-    _cache.move_to_end(key)
-    if len(_cache) > _CACHE_SEARCHES:
-        _cache.popitem(last=False)
+    with _lock:
+        _cache[key] = fresh
+        _cache.move_to_end(key)
+        if len(_cache) > _CACHE_SEARCHES:
+            _cache.popitem(last=False)
     return list(fresh.values()), others
 
 

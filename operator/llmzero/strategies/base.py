@@ -31,6 +31,9 @@ class BaseStrategy:
         self.tree, self.values, self.search = tree, values, tree.search
         self.seed = tree.search.spec.strategy.seed
         self.options: Mapping[str, Any] = tree.search.spec.strategy.options
+        self.deepest = tree.search.spec.strategy.max_depth + 1
+        """Level of the deepest stage: a rung and its completion are one stage of the depth, and
+        a path that often goes back to earlier checkpoints grows no longer than others."""
 
     def propose(self) -> Sequence[Proposed]:
         raise NotImplementedError
@@ -99,7 +102,8 @@ class BaseStrategy:
         """Whether a stage ended well, below the horizon, with a checkpoint, and can be afforded."""
         row = self.tree.rows[index]
         ended_well = row.kind is Kind.VALUED and row.tip is not None
-        return ended_well and self.child_steps(row.begin + (row.tip or 0)) > 0
+        above = row.path.count("-") + 1 < self.deepest
+        return ended_well and above and self.child_steps(row.begin + (row.tip or 0)) > 0
 
     def branchable(self) -> Flags:
         """Which stages may take children, by index: those of :meth:`can_branch`, and those that
@@ -107,6 +111,7 @@ class BaseStrategy:
         tip, begin = self.tree.columns["tip"], self.tree.columns["begin"]
         ended = self.tree.of_kind(Kind.VALUED) & (tip >= 0)
         ended |= self.tree.of_kind(Kind.FAILED) & (tip > 0)
+        ended &= self.tree.columns["level"] < self.deepest
         found: Flags = ended & (self._child_steps(begin + tip) > 0)
         return found
 

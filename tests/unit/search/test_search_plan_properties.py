@@ -112,6 +112,7 @@ def test_every_stage_starts_where_its_parent_left_off(engine: SimulatedEngine) -
     for node in engine.trains():
         begin = node.spec.data_offset // spec.stage.prompts_per_step
         assert begin + node.spec.steps <= horizon
+        assert node.spec.path.count("-") + 1 <= spec.strategy.max_depth + 1
         if node.spec.parent is None:
             assert node.spec.start is None and begin == 0
             continue
