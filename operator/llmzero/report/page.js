@@ -58,8 +58,8 @@ function drawTree() {
       svg("circle", { cx: x, cy: y, r, fill: failed ? "var(--raised)" : colour(s.value) }));
     if (stopped || failed) g.append(svg("path", { class: "cross", d: `M${x - 5},${y - 5}L${x + 5},${y + 5}` + (failed ? `M${x + 5},${y - 5}L${x - 5},${y + 5}` : "") }));
     const changed = s.changes.length ? s.changes.map((c) => c[0].replace("max_completion_length", "length").replace("learning_rate", "lr").replace("num_generations", "G")).join(", ") : s.proposer;
-    g.append(svg("text", { x: x + r + 6, y: y - 1 }, s.value === null ? s.phase : s.value.toFixed(3)),
-      svg("text", { x: x + r + 6, y: y + 11, class: "soft" }, changed.length > 18 ? changed.slice(0, 17) + "…" : changed));
+    g.append(svg("text", { x: x + r + 6, y: y - 6 }, s.value === null ? s.phase : s.value.toFixed(3)),
+      svg("text", { x: x + r + 6, y: y + 15, class: "soft" }, changed.length > 18 ? changed.slice(0, 17) + "…" : changed));
     g.addEventListener("click", () => choose(s.name));
     g.addEventListener("keydown", (event) => move(event, s));
     dots.append(g);
@@ -85,7 +85,7 @@ function move(event, s) {
 }
 
 function chart(caption, lines, { band } = {}) {
-  const W = 240, H = 120, pad = { l: 44, r: 6, t: 8, b: 18 };
+  const W = 240, H = 120, pad = { l: 54, r: 8, t: 8, b: 18 };
   const points = lines.flatMap((l) => l.points).filter((p) => p[1] !== null);
   const figure = el("figure", { class: "chart" }, el("figcaption", {}, caption));
   if (!points.length) { figure.append(el("p", { class: "soft" }, "not logged")); return figure; }
@@ -94,10 +94,11 @@ function chart(caption, lines, { band } = {}) {
   if (band) ys = ys.concat(band.flatMap((b) => [b[1], b[2]]));
   let [y0, y1] = [Math.min(...ys), Math.max(...ys)];
   if (x0 === x1) { x0 -= 0.5; x1 += 0.5; }
-  if (y0 === y1) { const d = Math.abs(y0) * 0.1 || 0.5; y0 -= d; y1 += d; }
+  const constant = y0 === y1, marks = constant ? [y0] : [y0, y1];
+  if (constant) { const d = Math.abs(y0) * 0.1 || 0.5; y0 -= d; y1 += d; }
   const X = (x) => pad.l + (x - x0) / (x1 - x0) * (W - pad.l - pad.r), Y = (y) => H - pad.b - (y - y0) / (y1 - y0) * (H - pad.t - pad.b);
   const picture = svg("svg", { viewBox: `0 0 ${W} ${H}`, width: "100%", role: "img", "aria-label": caption });
-  for (const y of [y0, y1]) picture.append(svg("line", { class: "grid", x1: pad.l, x2: W - pad.r, y1: Y(y), y2: Y(y) }),
+  for (const y of marks) picture.append(svg("line", { class: "grid", x1: pad.l, x2: W - pad.r, y1: Y(y), y2: Y(y) }),
     svg("text", { x: pad.l - 4, y: Y(y) + 4, "text-anchor": "end", class: "soft" }, show(y)));
   for (const [x, anchor] of [[x0, "start"], [x1, "end"]]) picture.append(svg("text", { x: X(x), y: H - 4, "text-anchor": anchor, class: "soft" }, show(Math.ceil(x))));
   if (band && band.length > 1) picture.append(svg("path", { class: "band", d: "M" + band.map((b) => `${X(b[0])},${Y(b[1])}`).join("L") + "L" + [...band].reverse().map((b) => `${X(b[0])},${Y(b[2])}`).join("L") + "Z" }));
@@ -115,7 +116,7 @@ const METRICS = [["reward", "reward (train)"], ["entropy", "entropy"], ["kl", "k
   ["completions/clipped_ratio", "completions/clipped_ratio"], ["frac_reward_zero_std", "frac_reward_zero_std (dead groups)"], ["grad_norm", "grad_norm"]];
 
 function table(head, rows, numbers = []) {
-  return el("table", {}, el("thead", {}, el("tr", {}, ...head.map((h) => el("th", { scope: "col" }, h)))),
+  return el("table", {}, el("thead", {}, el("tr", {}, ...head.map((h, i) => el("th", { scope: "col", ...(numbers.includes(i) ? { class: "number" } : {}) }, h)))),
     el("tbody", {}, ...rows.map((row) => el("tr", {}, ...row.map((cell, i) => el("td", numbers.includes(i) ? { class: "number" } : {}, cell))))));
 }
 function choose(name) {
