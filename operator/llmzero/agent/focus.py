@@ -26,6 +26,7 @@ class Limits:
     best: int = 4
     infeasible: int = 8
     children: int = 64
+    """Also of siblings."""
     ancestor_features: bool = True
     ancestors: int = 63
     points: int = 24
@@ -43,10 +44,11 @@ ORDER: tuple[tuple[str, Callable[[Limits], Limits]], ...] = (
     ("best stages beyond two", lambda m: replace(m, best=2)),
     ("infeasible settings beyond four", lambda m: replace(m, infeasible=4)),
     ("features of the stages above", lambda m: replace(m, ancestor_features=False)),
-    ("siblings beyond sixteen", lambda m: replace(m, children=16)),
+    ("children and siblings beyond sixteen", lambda m: replace(m, children=16)),
     ("the middle of the path", lambda m: replace(m, ancestors=4)),
     ("every second point of the curve", lambda m: replace(m, points=12)),
-    ("siblings beyond six, best stages beyond one", lambda m: replace(m, children=6, best=1)),
+    ("children and siblings beyond six", lambda m: replace(m, children=6)),
+    ("best stages beyond one", lambda m: replace(m, best=1)),
     ("fixed settings, features beyond sixteen", lambda m: replace(m, fixed=0, features=16)),
     ("half of the remaining points, long evidence", lambda m: replace(m, points=6, evidence=60)),
     ("the end of the task's description", lambda m: replace(m, task=300, choices=12)),
@@ -77,7 +79,8 @@ def proposal_view(request: ProposalRequest, limits: Limits) -> View:
         ],
         "checkpoints": branch_steps(stage),
         "curve": _rows(request.curve, limits.points),
-        "children": [_stage(s, limits) for s in _telling(request, limits.children)],
+        "children": _others(request.children, request.direction, limits),
+        "siblings": _others(request.siblings, request.direction, limits),
         "best": [
             _stage(s, limits, features=True, settings=True) for s in request.best[: limits.best]
         ],
@@ -185,14 +188,14 @@ def _ends(stages: Sequence[StageView], count: int) -> list[StageView]:
     return [*stages[:1], *stages[len(stages) - count + 1 :]] if count > 1 else []
 
 
-def _telling(request: ProposalRequest, count: int) -> list[StageView]:
-    """The children that say most: the best by value first, then failures, in their order."""
-    sign = -1.0 if request.direction == "maximize" else 1.0
-    ranked = sorted(
-        request.children, key=lambda s: (s.value is None, sign * s.value if s.value else 0.0)
-    )
-    half = ranked[: count - count // 3] + ranked[len(ranked) - count // 3 :]
-    return list(request.children) if len(request.children) <= count else half
+def _others(stages: Sequence[StageView], direction: str, limits: Limits) -> list[View]:
+    """Those that say most where not all fit: two thirds the best by value, then failures."""
+    count = limits.children
+    if len(stages) > count:
+        sign = -1.0 if direction == "maximize" else 1.0
+        ranked = sorted(stages, key=lambda s: (s.value is None, sign * (s.value or 0.0)))
+        stages = ranked[: count - count // 3] + ranked[len(ranked) - count // 3 :]
+    return [_stage(s, limits) for s in stages]
 
 
 def _worst_and_best(samples: Iterable[Sample], count: int) -> list[Sample]:

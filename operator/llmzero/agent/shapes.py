@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid", str_max_length=4096)
+    model_config = ConfigDict(extra="forbid")  # no maxLength: grammars unroll it
 
 
 class Finding(_Shape):

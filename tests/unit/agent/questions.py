@@ -124,6 +124,7 @@ def question(**changes: Any) -> ProposalRequest:
         ],
         curve=drawn,
         children=[stage("0-1-0", proposer="continue", value=0.54, start_step=100, curve=None)],
+        siblings=[stage("0-0", proposer="continue", value=0.5, start_step=100, curve=None)],
         best=[stage("2-0", value=0.6, drawn=curve(start=0.3, gain=0.35))],
         infeasible=[
             Infeasible(

@@ -69,6 +69,7 @@ def largest_question(text: str = "x") -> ProposalRequest:
         task=(text * 2048)[:2048],
         path=stages,
         children=stages,
+        siblings=stages,
         best=stages[:8],
         curve=curve(points=48),
         infeasible=[Infeasible(parameters=SETTINGS, outcome="Diverged")] * 16,
