@@ -5,7 +5,7 @@ import math
 import sys
 import warnings
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -249,13 +249,23 @@ class Stage:
         device = "cpu"
         if torch.cuda.is_available():
             device = torch.cuda.get_device_name(0)
-        names = ("llmzero", "torch", "transformers", "trl")
         self._emitter.attempt(
             resumed_from=resumed_from,
             device=device,
             halvings=self.halvings,
-            versions={name: version(name) for name in names},
+            versions=versions(),
         )
+
+
+def versions() -> dict[str, str]:
+    """What the stage was made with, for whoever wants the same weights again."""
+    found = {}
+    for name in ("llmzero", "torch", "transformers", "trl"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed as a package"
+    return found
 
 
 def quiet() -> None:
