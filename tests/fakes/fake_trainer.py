@@ -107,14 +107,7 @@ class FakeStage:
 
     def value(self, step: int, start: float | None) -> float:
         """Towards 0.9, faster near a good learning rate, with noise that the request decides."""
-        if start is None:
-            return self.start_value()
-        rate = float(self.request["grpo"].get("learning_rate", 1e-5))
-        fit = math.exp(-(math.log10(rate / 1e-4) ** 2))
-        text = json.dumps([self.request["grpo"], self.request["rolloutSeed"]], sort_keys=True)
-        noise = int(hashlib.sha256(text.encode()).hexdigest()[:4], 16) / 0xFFFF - 0.5
-        grown = start + (0.9 - start) * 0.4 * fit * step / self.request["steps"]
-        return min(max(grown + 0.02 * noise, 0.0), 1.0)
+        return self.start_value() if start is None else grown(self.request, step, start)
 
     def evaluate(self, step: int, value: float) -> None:
         score = {"step": step, "value": value, "standardError": 0.01, "questions": 100}
@@ -180,6 +173,16 @@ class FakeStage:
         with self.records.open("a") as stream:
             stream.write(line + "\n")
         print(line, flush=True)
+
+
+def grown(request: dict[str, Any], step: int, start: float) -> float:
+    """The objective after so many steps of a stage that started at ``start``."""
+    rate = float(request["grpo"].get("learning_rate", 1e-5))
+    fit = math.exp(-(math.log10(rate / 1e-4) ** 2))
+    text = json.dumps([request["grpo"], request["rolloutSeed"]], sort_keys=True)
+    noise = int(hashlib.sha256(text.encode()).hexdigest()[:4], 16) / 0xFFFF - 0.5
+    value = start + (0.9 - start) * 0.4 * fit * step / request["steps"]
+    return min(max(value + 0.02 * noise, 0.0), 1.0)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,11 @@ def operator(
         Path | None, typer.Option(help="YAML file of agent endpoints by name.")
     ] = None,
     lease_namespace: Annotated[
-        str, typer.Option(help="Hold a Lease there, so that one replica acts; default none.")
+        str,
+        typer.Option(
+            envvar="POD_NAMESPACE",
+            help="Hold a Lease there, so that one replica acts; default none.",
+        ),
     ] = "",
     metrics_port: Annotated[int, typer.Option(help="Prometheus metrics; 0 is off.")] = 0,
     resync_seconds: Annotated[
@@ -44,6 +48,8 @@ def operator(
     if not verbose:
         for name in ("kopf", "kopf.objects", "aiohttp", "httpx"):
             logging.getLogger(name).setLevel(logging.WARNING)
+        # It says that it leaves signals alone, as it should.
+        logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
     settings = Settings(
         namespaces=tuple(namespace or ()),
         image=image,

@@ -1,5 +1,6 @@
 """Kubernetes as the engine: the plan's decisions applied with StageNodes and Jobs.
 
-kube (API calls) < store (objects seen) < jobs, pods (builders and readers, pure) < logs, apply
-< reconcile (one search, one plan at a time) < handlers, lease, operator (kopf and the loop).
+kube (API calls), pods and store (what was seen), jobs, deadlines, conditions (builders and
+readers, pure) < logs, storage, asking < apply < hearing, ends, retention, status < reconcile (one
+search, one plan at a time) < watch (kopf), lease, operator (the process).
 """

@@ -6,6 +6,7 @@ resumes from the last checkpoint; every other end is ours to judge (``podFailure
 
 import copy
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from llmzero.api.base import API_VERSION
@@ -18,15 +19,20 @@ from llmzero.api.contract import (
 )
 from llmzero.api.search import TrainingSearch
 from llmzero.api.stage import StageNode
+from llmzero.controller.labels import (
+    ATTEMPT_LABEL,
+    JOB_LABEL,
+    MANAGED_LABEL,
+    NODE_LABEL,
+    SEARCH_LABEL,
+)
 from llmzero.controller.pods import CONTAINER
-from llmzero.controller.store import ATTEMPT_LABEL, NODE_LABEL, SEARCH_LABEL
 from llmzero.search.request import stage_request
 
 DATA = "/data"
 """Where the claim is mounted; it holds one directory a search, named by its UID."""
 GRACE_SECONDS = 60
 USER = 1000
-MANAGED_LABEL = "app.kubernetes.io/managed-by"
 LAST_RESORT_SECONDS = 7 * 24 * 3600
 
 OWNED_POD = (
@@ -36,9 +42,15 @@ OWNED_POD = (
     "hostNetwork",
     "hostPID",
     "hostIPC",
-    "initContainers",
 )
-OWNED_CONTAINER = ("image", "resources", "terminationMessagePath")
+OWNED_CONTAINER = {
+    "image": "use spec.trainer.image in its place",
+    "imagePullPolicy": "use spec.trainer.imagePullPolicy in its place",
+    "resources": "use spec.trainer.resources in its place",
+    "args": "the operator sets it; leave it out",
+    "terminationMessagePath": "the operator reads the result there; leave it out",
+    "terminationMessagePolicy": "the operator reads the result there; leave it out",
+}
 
 
 class TemplateProblem(ValueError):
@@ -46,73 +58,96 @@ class TemplateProblem(ValueError):
 
 
 def job_name(node: StageNode, attempt: int) -> str:
-    return f"{node.name}-{attempt}"
+    """With an ``a``: ``x-0-1`` would read as the Job of stage 0-1."""
+    return f"{node.name}-a{attempt}"
+
+
+def report_name(node: StageNode) -> str:
+    return f"{node.name}-r{node.status.attempt_count}"
+
+
+def prune_name(node: StageNode) -> str:
+    return f"{node.name}-p{len(node.status.checkpoints)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What the operator and the cluster add to a search's own words."""
+
+    default_image: str
+    one_node: bool = False
+    """The claim is ReadWriteOnce: all stages have to run on one node."""
 
 
 def stage_job(
-    search: TrainingSearch, node: StageNode, attempt: int, default_image: str
+    search: TrainingSearch, node: StageNode, attempt: int, setting: Setting
 ) -> dict[str, Any]:
     """The Job of one attempt. Raises TemplateProblem."""
     request = stage_request(search, node)
+    try:
+        encoded = request.encode()
+    except ValueError as error:
+        raise TemplateProblem(f"spec: {error}: shorten task.options or task.systemPrompt") from None
     env = {
-        REQUEST_ENV: request.encode(),
+        REQUEST_ENV: encoded,
         REQUEST_HASH_ENV: request.digest(),
         ROOT_ENV: DATA,
         ATTEMPT_ENV: str(attempt),
     }
-    return _job(search, node, job_name(node, attempt), env, [], attempt, default_image)
-
-
-def prune_job(
-    search: TrainingSearch, node: StageNode, keep: tuple[int, ...], default_image: str
-) -> dict[str, Any]:
-    """A Job that deletes a finished stage's checkpoints, all but ``keep``. Uses no device."""
-    steps = ",".join(str(s) for s in keep)
-    folder = f"{DATA}/{search.metadata.uid}/{node.name}"
-    name = f"{node.name}-p{len(node.status.checkpoints)}"
-    arguments = ["prune", folder, "--keep", steps]
-    job = _job(search, node, name, {}, arguments, 0, default_image, device=False)
-    job["spec"]["ttlSecondsAfterFinished"] = 60  # it has no result that could be lost
+    job = _job(search, node, job_name(node, attempt), attempt, _Work(env), setting)
+    if search.spec.trainer.queue_name:
+        job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = search.spec.trainer.queue_name
     return job
 
 
-def report_job(
-    search: TrainingSearch, node: StageNode, attempt: int, default_image: str
-) -> dict[str, Any]:
+def prune_job(search: TrainingSearch, node: StageNode, setting: Setting) -> dict[str, Any]:
+    """A Job that deletes all checkpoints that an ended stage's status does not list."""
+    steps = ",".join(str(s) for s in node.status.checkpoints)
+    work = _Work({}, ("prune", _folder(search, node), f"--keep={steps}"), device=False)
+    return _job(search, node, prune_name(node), 0, work, setting)
+
+
+def report_job(search: TrainingSearch, node: StageNode, setting: Setting) -> dict[str, Any]:
     """A Job that prints a stage's stored records again: it never trains and uses no device."""
-    folder = f"{DATA}/{search.metadata.uid}/{node.name}"
-    arguments = ["report", folder]
-    name = f"{node.name}-r{attempt}"
-    return _job(search, node, name, {}, arguments, 0, default_image, device=False)
+    work = _Work({}, ("report", _folder(search, node)), device=False)
+    return _job(search, node, report_name(node), 0, work, setting)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What the trainer's container is to do."""
+
+    env: dict[str, str]
+    arguments: tuple[str, ...] = ()
+    device: bool = True
+
+
+def _folder(search: TrainingSearch, node: StageNode) -> str:
+    return f"{DATA}/{search.metadata.uid}/{node.name}"
 
 
 def _job(
     search: TrainingSearch,
     node: StageNode,
     name: str,
-    env: dict[str, str],
-    arguments: list[str],
     attempt: int,
-    default_image: str,
-    device: bool = True,
+    work: _Work,
+    setting: Setting,
 ) -> dict[str, Any]:
-    trainer = search.spec.trainer
     labels = {
         SEARCH_LABEL: search.name,
         NODE_LABEL: node.name,
         ATTEMPT_LABEL: str(attempt),
+        JOB_LABEL: name,
         MANAGED_LABEL: "llmzero",
     }
-    queue = {}
-    if trainer.queue_name and device:
-        queue = {"kueue.x-k8s.io/queue-name": trainer.queue_name}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
             "name": name,
-            "namespace": node.metadata.namespace,
-            "labels": {**labels, **queue},
+            "namespace": search.metadata.namespace,
+            "labels": dict(labels),
             "ownerReferences": [
                 {
                     "apiVersion": API_VERSION,
@@ -130,8 +165,8 @@ def _job(
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": failure_rules()},
             "template": {
-                "metadata": {"labels": labels, **_template_metadata(search, labels)},
-                "spec": _pod(search, node, env, arguments, default_image, device),
+                "metadata": _template_metadata(search, labels),
+                "spec": _pod(search, work, setting),
             },
         },
     }
@@ -157,20 +192,13 @@ def failure_rules() -> list[dict[str, Any]]:
     ]
 
 
-def _pod(
-    search: TrainingSearch,
-    node: StageNode,
-    env: dict[str, str],
-    arguments: list[str],
-    default_image: str,
-    device: bool,
-) -> dict[str, Any]:
+def _pod(search: TrainingSearch, work: _Work, setting: Setting) -> dict[str, Any]:
     trainer, storage = search.spec.trainer, search.spec.storage
     container: dict[str, Any] = {
         "name": CONTAINER,
-        "image": trainer.image or default_image,
+        "image": trainer.image or setting.default_image,
         "env": [
-            *({"name": k, "value": v} for k, v in env.items()),
+            *({"name": k, "value": v} for k, v in work.env.items()),
             {"name": "HOME", "value": "/home/trainer"},
             {"name": "HF_HOME", "value": f"{DATA}/.cache/huggingface"},
             {"name": "LLMZERO_CACHE", "value": f"{DATA}/.cache/llmzero"},
@@ -192,11 +220,11 @@ def _pod(
     if not _accelerated(trainer.resources):
         # torch counts the node's cores, not the container's share, and would oversubscribe them.
         container["env"].append({"name": "OMP_NUM_THREADS", "value": _threads(trainer.resources)})
-    if arguments:
-        container["args"] = arguments
+    if work.arguments:
+        container["args"] = list(work.arguments)
     if trainer.image_pull_policy:
         container["imagePullPolicy"] = trainer.image_pull_policy
-    if trainer.resources and device:
+    if trainer.resources and work.device:
         container["resources"] = dict(trainer.resources)
     pod: dict[str, Any] = {
         "restartPolicy": "Never",
@@ -221,6 +249,8 @@ def _pod(
     }
     if trainer.priority_class_name:
         pod["priorityClassName"] = trainer.priority_class_name
+    if setting.one_node:
+        pod["affinity"] = _beside(search)
     return merge_template(pod, trainer.pod_template)
 
 
@@ -238,6 +268,15 @@ def _threads(resources: dict[str, dict[str, Any]]) -> str:
         if re.fullmatch(r"[0-9]+(\.[0-9]+)?", cpu):
             return str(max(int(float(cpu)), 1))
     return "1"
+
+
+def _beside(search: TrainingSearch) -> dict[str, Any]:
+    """The node where other stages of the search run: it has the volume."""
+    term = {
+        "labelSelector": {"matchLabels": {SEARCH_LABEL: search.name}},
+        "topologyKey": "kubernetes.io/hostname",
+    }
+    return {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
 
 
 def _data_volume(claim: str | None) -> dict[str, Any]:
@@ -290,11 +329,10 @@ def _container(ours: dict[str, Any], given: list[dict[str, Any]]) -> dict[str, A
     found = next((c for c in given if c.get("name") == CONTAINER), None)
     if found is None:
         return ours
-    for key in OWNED_CONTAINER:
+    for key, advice in OWNED_CONTAINER.items():
         if key in found:
             raise TemplateProblem(
-                f"spec.trainer.podTemplate.spec.containers[{CONTAINER}].{key}: use "
-                f"spec.trainer.{key if key in ('image', 'resources') else '...'} in its place"
+                f"spec.trainer.podTemplate.spec.containers[{CONTAINER}].{key}: {advice}"
             )
     merged = {**ours, **{k: v for k, v in found.items() if k not in ("env", "volumeMounts")}}
     merged["env"] = _by_key(ours["env"], found.get("env", []), "name", "env")

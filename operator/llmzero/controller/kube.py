@@ -1,16 +1,18 @@
 """API calls as plain JSON, with timeouts on every one of them."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import quote
 
 import aiohttp
 from kubernetes.aio import client, config
+from pydantic_core import from_json
 
 from llmzero.api.base import GROUP, VERSION
 from llmzero.controller.metrics import API_REQUESTS
+from llmzero.failpoints import failpoint
 
 Object = dict[str, Any]
 
@@ -24,7 +26,9 @@ PATHS = {
     "Pod": ("/api/v1", "pods"),
     "Event": ("/api/v1", "events"),
     "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
+    "PersistentVolumeClaim": ("/api/v1", "persistentvolumeclaims"),
 }
+MERGE_PATCH = "application/merge-patch+json"
 
 
 class ApiError(Exception):
@@ -65,7 +69,10 @@ class Kube:
             config.load_incluster_config()
         except config.ConfigException:
             await config.load_kube_config()
-        self._client = client.ApiClient()
+        settings = client.Configuration.get_default_copy()
+        # Every follow of a log holds a connection for as long as its stage runs.
+        settings.connection_pool_maxsize = 0
+        self._client = client.ApiClient(settings)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -74,8 +81,8 @@ class Kube:
 
     async def list(
         self, kind: str, namespace: str | None, selector: str = ""
-    ) -> AsyncIterator[Object]:
-        """Every object, page by page: what is gone from the server is not yielded."""
+    ) -> AsyncIterator["Page"]:
+        """Every object, page by page, as of one moment: what is gone is not yielded."""
         token = ""
         while True:
             query = {"limit": str(PAGE)}
@@ -84,9 +91,9 @@ class Kube:
             if token:
                 query["continue"] = token
             found = await self.call("GET", path(kind, namespace), query=query)
-            for item in found.get("items", []):
-                yield item
-            token = found.get("metadata", {}).get("continue", "")
+            metadata = found.get("metadata", {})
+            yield Page(found.get("items", []), int(metadata.get("resourceVersion", "0")))
+            token = metadata.get("continue", "")
             if not token:
                 return
 
@@ -103,36 +110,40 @@ class Kube:
         """Raises ApiError, 409 where the name is taken."""
         return await self.call("POST", path(kind, namespace), body=body)
 
-    async def put_status(self, kind: str, namespace: str, body: Object) -> Object:
-        """Replaces the status; 409 where ``metadata.resourceVersion`` is not the newest."""
-        name = body["metadata"]["name"]
-        return await self.call("PUT", path(kind, namespace, name, "status"), body=body)
+    async def patch_status(self, kind: str, namespace: str, name: str, patch: Object) -> Object:
+        """A merge patch of the status; 409 where the ``metadata.resourceVersion`` in it is not
+        the newest."""
+        target = path(kind, namespace, name, "status")
+        return await self.call("PATCH", target, body=patch)
 
     async def put(self, kind: str, namespace: str, body: Object) -> Object:
         return await self.call("PUT", path(kind, namespace, body["metadata"]["name"]), body=body)
 
-    async def delete(self, kind: str, namespace: str, name: str) -> None:
-        """Deletes in the background; that it is gone already is fine."""
+    async def delete(self, kind: str, namespace: str, name: str, foreground: bool = False) -> None:
+        """That it is gone already is fine. ``foreground``: it stays until its children are gone."""
         try:
-            body = {"propagationPolicy": "Background"}
+            body = {"propagationPolicy": "Foreground" if foreground else "Background"}
             await self.call("DELETE", path(kind, namespace, name), body=body)
         except ApiError as error:
             if error.status != 404:
                 raise
 
-    async def log(self, namespace: str, pod: str, container: str) -> AsyncIterator[bytes]:
-        """Lines of a container's current log file, to its end so far."""
-        async for line in self._log(namespace, pod, container, {}):
-            yield line
+    async def delete_jobs(self, namespace: str, selector: str) -> None:
+        """All Jobs that the selector finds, with their pods, in one request."""
+        query = {"labelSelector": selector, "propagationPolicy": "Background"}
+        await self.call("DELETE", path("Job", namespace), query=query)
 
-    async def follow(self, namespace: str, pod: str, container: str) -> AsyncIterator[bytes]:
+    def log(self, namespace: str, pod: str, container: str) -> AsyncGenerator[bytes, None]:
+        """Lines of a container's current log file, to its end so far."""
+        return self._log(namespace, pod, container, {})
+
+    def follow(self, namespace: str, pod: str, container: str) -> AsyncGenerator[bytes, None]:
         """Lines as they come, until the container ends or the connection is cut."""
-        async for line in self._log(namespace, pod, container, {"follow": "true"}):
-            yield line
+        return self._log(namespace, pod, container, {"follow": "true"})
 
     async def _log(
         self, namespace: str, pod: str, container: str, more: Mapping[str, str]
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         query = {"container": container, **more}
         response = await self._send("GET", path("Pod", namespace, pod, "log"), query, None, None)
         try:
@@ -154,6 +165,8 @@ class Kube:
         body: Object | None = None,
     ) -> Object:
         """One request with a JSON answer. Raises ApiError."""
+        if method != "GET":
+            failpoint("before-write")
         response = await self._send(method, target, query or {}, body, TIMEOUT_SECONDS)
         try:
             text = await asyncio.wait_for(response.read(), TIMEOUT_SECONDS)
@@ -161,7 +174,9 @@ class Kube:
             raise ApiError(0, f"{method} {target}: {error or 'timed out'}") from error
         if response.status >= 400:
             raise ApiError(response.status, _message(text))
-        found: Object = json.loads(text)
+        if method != "GET":
+            failpoint("after-write")
+        found: Object = from_json(text)
         return found
 
     async def _send(
@@ -177,7 +192,7 @@ class Kube:
         if target.endswith("/log"):
             headers["Accept"] = "*/*"
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = MERGE_PATCH if method == "PATCH" else "application/json"
         _, url, headers, _, _ = await self._client.param_serialize(
             method,
             target,
@@ -205,6 +220,14 @@ class Kube:
         return response
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Part of a list, and the version that the whole list shows."""
+
+    items: list[Object]
+    version: int
+
+
 async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     """Lines of any length up to 1 MiB; longer ones are passed over."""
     buffer = b""
@@ -221,7 +244,7 @@ async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
 
 def _message(text: bytes) -> str:
     try:
-        return str(json.loads(text).get("message", ""))[:2000]
+        return str(from_json(text).get("message", ""))[:2000]
     except ValueError:
         return text.decode(errors="replace")[:500]
 

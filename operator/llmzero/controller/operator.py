@@ -1,4 +1,4 @@
-"""The operator as a process: watches by kopf, one worker loop, a resync, a lease."""
+"""The operator as a process: watches, workers (one reconcile a search), a resync, a lease."""
 
 import asyncio
 import contextlib
@@ -7,37 +7,37 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import kopf
 from prometheus_client import start_http_server
 
-from llmzero.api.base import GROUP, VERSION
-from llmzero.client.endpoints import Endpoint, load_endpoints
+from llmzero.client.endpoints import load_endpoints
 from llmzero.client.proposer import EndpointProposer
 from llmzero.controller.apply import Applier, Conflict
+from llmzero.controller.asking import Asking, Change
 from llmzero.controller.events import Events
 from llmzero.controller.kube import ApiError, Kube
-from llmzero.controller.lease import Lease, LeaseLost
+from llmzero.controller.labels import NODE_LABEL, SEARCH_LABEL
+from llmzero.controller.lease import Lease
 from llmzero.controller.logs import Followers
-from llmzero.controller.metrics import (
-    LAST_EVENT,
-    LAST_RECONCILE,
-    RECONCILE_ERRORS,
-    RECONCILE_SECONDS,
-)
+from llmzero.controller.metrics import LAST_RECONCILE, RECONCILE_ERRORS, RECONCILE_SECONDS
 from llmzero.controller.reconcile import Reconciler
-from llmzero.controller.store import NODE_LABEL, SEARCH_LABEL, Key, Store
+from llmzero.controller.storage import Claims
+from llmzero.controller.store import Key, Store
+from llmzero.controller.watch import KINDS, Watch
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
 RETRY_LIMIT_SECONDS = 60.0
-KINDS = ("TrainingSearch", "StageNode", "Job", "Pod")
+REFUSED = (400, 403, 422)
+"""Answers that mean: not so. Trying again helps only after somebody changed something."""
+AT_ONCE = 16
+"""Searches that are reconciled at the same time."""
 
 
 @dataclass(frozen=True)
@@ -63,54 +63,82 @@ class Operator:
         self.settings = settings
         self.kube = kube
         self.store = Store()
-        endpoints: dict[str, Endpoint] = (
-            load_endpoints(settings.endpoints_file) if settings.endpoints_file else {}
+        file, clock = settings.endpoints_file, settings.clock
+        self.proposer = EndpointProposer(load_endpoints(file) if file else {})
+        self.followers = Followers(kube, self.store.mark, clock)
+        self.asking = Asking(self.proposer, clock)
+        self.asking.keep = self.keep
+        claims = Claims(kube)
+        self.applier = Applier(
+            kube, self.store, self.followers, self.asking, claims, settings.image, clock
         )
-        self.proposer = EndpointProposer(endpoints)
-        self.followers = Followers(kube, self.store.mark)
-        applier = Applier(kube, self.store, self.proposer, settings.image, settings.clock)
         self.reconciler = Reconciler(
-            kube,
-            self.store,
-            applier,
-            self.followers,
-            Events(kube, settings.clock),
-            settings.image,
-            settings.clock,
+            kube, self.store, self.applier, self.followers, claims, Events(kube, clock), clock
         )
+        self._running: dict[Key, asyncio.Task[None]] = {}
         self._failures: dict[Key, int] = {}
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
 
     async def work(self) -> None:
-        """Reconciles dirty searches for ever, one after another."""
-        while True:
-            await self.store.changed.wait()
-            self.store.changed.clear()
-            while self.store.dirty:
-                await self._one(self.store.dirty.pop())
+        """Reconciles dirty searches for ever: several at once, each one at a time."""
+        try:
+            while True:
+                await self.store.changed.wait()
+                self.store.changed.clear()
+                free = AT_ONCE - len(self._running)
+                for key in [k for k in self.store.dirty if k not in self._running][:free]:
+                    self.store.dirty.discard(key)
+                    task = asyncio.create_task(self._one(key), name=f"reconcile {key}")
+                    self._running[key] = task
+                    task.add_done_callback(lambda _, key=key: self._done(key))  # type: ignore[misc]
+        finally:
+            for task in self._running.values():
+                task.cancel()
+
+    def _done(self, key: Key) -> None:
+        del self._running[key]
+        if self.store.dirty:
+            self.store.changed.set()
 
     async def _one(self, key: Key) -> None:
         began = time.monotonic()
+        wait: float | None = None
         try:
             again = await self.reconciler.reconcile(key)
-        except Conflict:
+        except Conflict as error:
+            log.debug("search %s/%s: %s; seen again", *key, error)
             await self._see_again(key)
-            self._later(key, 0.05)
+            wait = 0.05
         except ApiError as error:
-            RECONCILE_ERRORS.inc()
-            count = self._failures[key] = self._failures.get(key, 0) + 1
-            wait = min(RETRY_SECONDS * 2 ** min(count - 1, 10), RETRY_LIMIT_SECONDS)
+            wait = self._failed(key)
             log.warning("search %s/%s: %s; again in %.0f s", *key, error, wait)
-            self._later(key, wait)
+            if error.status in REFUSED:
+                await self._show(key, error)
         except Exception:
-            RECONCILE_ERRORS.inc()
-            log.exception("search %s/%s: reconcile failed", *key)
-            self._later(key, RETRY_LIMIT_SECONDS)
+            wait = max(self._failed(key), 10.0)
+            log.exception("search %s/%s: reconcile failed; again in %.0f s", *key, wait)
         else:
             self._failures.pop(key, None)
-            if again is not None:
-                self._later(key, again.total_seconds())
+            wait = None if again is None else again.total_seconds()
+        self._later(key, wait)
         RECONCILE_SECONDS.observe(time.monotonic() - began)
         LAST_RECONCILE.set_to_current_time()
+
+    def _failed(self, key: Key) -> float:
+        """Seconds to wait, doubled each time."""
+        RECONCILE_ERRORS.inc()
+        count = self._failures[key] = self._failures.get(key, 0) + 1
+        return min(RETRY_SECONDS * 2.0 ** min(count - 1, 10), RETRY_LIMIT_SECONDS)
+
+    async def _show(self, key: Key, error: ApiError) -> None:
+        """A refusal of the API server stands on the object, not in our log alone."""
+        group = self.store.groups.get(key)
+        if group is None or group.search is None:
+            return
+        with contextlib.suppress(ApiError, Conflict):
+            await self.reconciler.writer.refuse(
+                group, "Refused", f"The API server refuses: {error}"
+            )
 
     async def _see_again(self, key: Key) -> None:
         """After a conflict: the newest search and stages, not what the watch has shown so far."""
@@ -118,75 +146,70 @@ class Operator:
             found = await self.kube.get("TrainingSearch", *key)
             if found is not None:
                 self.store.put_search(found)
-            async for node in self.kube.list("StageNode", key[0], f"{SEARCH_LABEL}={key[1]}"):
-                self.store.put_node(node)
+            await self._list("StageNode", key[0], f"{SEARCH_LABEL}={key[1]}", only=key)
 
-    def _later(self, key: Key, seconds: float) -> None:
-        asyncio.get_running_loop().call_later(seconds, self.store.mark, key)
+    def _later(self, key: Key, seconds: float | None) -> None:
+        """Look again then; an earlier appointment of this search is dropped."""
+        known = self._timers.pop(key, None)
+        if known is not None:
+            known.cancel()
+        if seconds is not None:
+            loop = asyncio.get_running_loop()
+            self._timers[key] = loop.call_later(seconds, self.store.mark, key)
+
+    async def keep(self, search: Key, name: str, change: Change) -> None:
+        """Stores a change of a stage's status, however often somebody else writes first."""
+        for _ in range(20):
+            group = self.store.groups.get(search)
+            node = group.nodes.get(name) if group else None
+            if group is None or node is None:
+                return
+            try:
+                await self.applier.write(group, node, change(node))
+            except Conflict:
+                await self._see_again(search)
+            except ApiError as error:
+                if not error.passing:
+                    raise
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                break
+        self.store.mark(search)
 
     async def resync(self) -> None:
-        """A paginated LIST replaces what was seen; the first one before anything is planned."""
+        """A paginated LIST replaces what was seen, now and then."""
         while True:
-            await self.list_all()
             await asyncio.sleep(self.settings.resync_seconds)
+            try:
+                await self.list_all()
+            except ApiError as error:
+                log.warning("resync: %s", error)
 
     async def list_all(self) -> None:
         for kind in KINDS:
-            found: list[dict[str, Any]] = []
             selector = NODE_LABEL if kind in ("Job", "Pod") else ""
-            for namespace in self.settings.namespaces or (None,):
-                async for body in self.kube.list(kind, namespace, selector):
-                    found.append(body)
-            self.store.replace(kind, found)
+            if not self.settings.namespaces:
+                await self._list(kind, None, selector)
+            for namespace in self.settings.namespaces:
+                await self._list(kind, namespace, selector)
 
+    async def _list(
+        self, kind: str, namespace: str | None, selector: str, only: Key | None = None
+    ) -> None:
+        names: list[Key] = []
+        version = 0
+        async for page in self.kube.list(kind, namespace, selector):
+            version = version or page.version
+            for body in page.items:
+                names.append((body["metadata"]["namespace"], body["metadata"]["name"]))
+                self.store.put(kind, body)
+            await asyncio.sleep(0)
+        self.store.retain(kind, names, version, namespace, only)
 
-def registry(store: Store) -> kopf.OperatorRegistry:
-    """Handlers that record the object and mark its search dirty; kopf writes nothing."""
-    made = kopf.OperatorRegistry()
-
-    async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-        inside = kopf.login_with_service_account(**kwargs)
-        return inside or kopf.login_with_kubeconfig(**kwargs)
-
-    kopf.on.login(registry=made)(login)
-
-    def seen(kind: str) -> Callable[..., Any]:
-        async def handler(event: dict[str, Any], **_: Any) -> None:
-            LAST_EVENT.set_to_current_time()
-            body = event["object"]
-            body = {"kind": kind, **body}
-            if event["type"] == "DELETED":
-                store.remove(kind, body)
-            elif kind == "TrainingSearch":
-                store.put_search(body)
-            elif kind == "StageNode":
-                store.put_node(body)
-            elif kind == "Job":
-                store.put_job(body)
-            else:
-                store.put_pod(body)
-
-        return handler
-
-    kopf.on.event(GROUP, VERSION, "trainingsearches", registry=made)(seen("TrainingSearch"))
-    kopf.on.event(GROUP, VERSION, "stagenodes", registry=made)(seen("StageNode"))
-    kopf.on.event("batch", "v1", "jobs", registry=made, labels={NODE_LABEL: kopf.PRESENT})(
-        seen("Job")
-    )
-    kopf.on.event("", "v1", "pods", registry=made, labels={NODE_LABEL: kopf.PRESENT})(seen("Pod"))
-    return made
-
-
-def kopf_settings() -> kopf.OperatorSettings:
-    settings = kopf.OperatorSettings()
-    settings.posting.enabled = False
-    settings.networking.request_timeout = 30
-    settings.networking.connect_timeout = 10
-    settings.watching.chunk_size = 500
-    settings.watching.label_selectors["batch", "v1", "jobs"] = NODE_LABEL
-    settings.watching.label_selectors["", "v1", "pods"] = NODE_LABEL
-    settings.persistence.finalizer = f"{GROUP}/finalizer"
-    return settings
+    async def close(self) -> None:
+        self.asking.close()
+        self.followers.close()
+        await self.proposer.aclose()
 
 
 async def run(settings: Settings) -> None:
@@ -199,64 +222,50 @@ async def run(settings: Settings) -> None:
         start_http_server(settings.metrics_port)
     async with Kube() as kube:
         lease = _lease(settings, kube)
-        if lease is not None:
-            waiting = asyncio.create_task(lease.acquire())
-            await _first([waiting, asyncio.create_task(stop.wait())])
-            if not waiting.done():
-                return
+        if lease is not None and not await _unless(stop, lease.acquire()):
+            return
         operator = Operator(settings, kube)
         try:
             await _serve(operator, lease, stop)
         finally:
-            operator.followers.close()
-            await operator.proposer.aclose()
+            await operator.close()
             if lease is not None:
                 await lease.release()
 
 
 async def _serve(operator: Operator, lease: Lease | None, stop: asyncio.Event) -> None:
-    await _patiently(operator.list_all)
-    log.info("ready: %d searches", len(operator.store.groups))
-    settings = operator.settings
-    stop_kopf = asyncio.Event()
-    watching = kopf.operator(
-        registry=registry(operator.store),
-        settings=kopf_settings(),
-        standalone=True,
-        clusterwide=not settings.namespaces,
-        namespaces=list(settings.namespaces),
-        stop_flag=stop_kopf,
-    )
-    tasks = [
-        asyncio.create_task(watching, name="kopf"),
-        asyncio.create_task(_named(operator.work()), name="work"),
-        asyncio.create_task(_named(operator.resync()), name="resync"),
-        asyncio.create_task(stop.wait(), name="stop"),
-    ]
+    """Lists, watches and works until ``stop``, or until a part fails."""
+    keeping: list[asyncio.Future[Any]] = []
     if lease is not None:
-        tasks.append(asyncio.create_task(lease.keep(), name="lease"))
+        keeping.append(asyncio.create_task(lease.keep(), name="lease"))
+    if not await _unless(stop, _patiently(operator.list_all), *keeping):
+        return
+    log.info("ready: %d searches", len(operator.store.groups))
+    watch = Watch(operator.store, operator.settings.namespaces)
+    tasks: list[asyncio.Future[Any]] = [
+        *keeping,
+        asyncio.create_task(operator.work(), name="work"),
+        asyncio.create_task(operator.resync(), name="resync"),
+        watch.start(),
+    ]
+    stopping: asyncio.Future[Any] = asyncio.create_task(stop.wait())
     try:
-        done = await _first(tasks, cancel=False)
-        for task in done:
-            error = task.exception()
-            if isinstance(error, LeaseLost):
-                log.error("%s: this replica ends", error)
-            if error is not None:
-                raise error
-    finally:
-        stop_kopf.set()
-        await asyncio.wait(tasks[:1], timeout=10)
+        await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
+            if task.done():
+                task.result()
+                if not stop.is_set():
+                    raise RuntimeError("the watches ended by themselves")
+    finally:
+        # First of all nothing more is written: the lease may be lost.
+        for task in [stopping, *tasks]:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(stopping, *tasks, return_exceptions=True)
+        await asyncio.to_thread(watch.stop)
 
 
-async def _named(work: Any) -> None:
-    await work
-
-
-async def _patiently(work: Callable[[], Any]) -> None:
-    """At the start the API server may still be coming up."""
+async def _patiently(work: Callable[[], Awaitable[None]]) -> None:
+    """At the start the API server may still be coming up, or the CRDs may be missing."""
     wait = RETRY_SECONDS
     while True:
         try:
@@ -271,14 +280,20 @@ async def _patiently(work: Callable[[], Any]) -> None:
             return
 
 
-async def _first(
-    tasks: Iterable["asyncio.Task[Any]"], cancel: bool = True
-) -> set["asyncio.Task[Any]"]:
-    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    if cancel:
-        for task in pending:
-            task.cancel()
-    return done
+async def _unless(
+    stop: asyncio.Event, work: Awaitable[None], *others: "asyncio.Future[Any]"
+) -> bool:
+    """Whether ``work`` was done before ``stop``; raises what it or one of ``others`` raises."""
+    stopping: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
+    working: asyncio.Future[Any] = asyncio.ensure_future(work)
+    await asyncio.wait([stopping, working, *others], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    for task in (working, *others):
+        if task.done():
+            task.result()
+    if not working.done():
+        working.cancel()
+    return working.done()
 
 
 def _lease(settings: Settings, kube: Kube) -> Lease | None:

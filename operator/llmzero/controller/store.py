@@ -1,7 +1,7 @@
 """The objects that the watches have shown: small projections, and which searches are dirty."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,39 +9,24 @@ from pydantic import ValidationError
 
 from llmzero.api.search import TrainingSearch
 from llmzero.api.stage import StageNode
-from llmzero.controller.pods import PodView, pod_view
+from llmzero.controller.compact import compact
+from llmzero.controller.labels import NODE_LABEL, SEARCH_LABEL
+from llmzero.controller.pods import JobView, PodView, job_view, pod_view
 
+Object = dict[str, Any]
 Key = tuple[str, str]
 """Namespace and name."""
-
-SEARCH_LABEL = "llmzero.dev/search"
-NODE_LABEL = "llmzero.dev/node"
-ATTEMPT_LABEL = "llmzero.dev/attempt"
-
-
-@dataclass(frozen=True, slots=True)
-class JobView:
-    """What we need of a Job."""
-
-    name: str
-    uid: str
-    node: str
-    attempt: int
-    suspended: bool
-    finished: bool
-    deleting: bool
-    created: str
 
 
 @dataclass(slots=True)
 class Group:
-    """Everything that belongs to one search."""
+    """Everything that belongs to one search. ``nodes`` are those of its present UID."""
 
     key: Key
     search: TrainingSearch | None = None
-    raw_spec: Any = None
-    """The spec as it was written, for what the models cannot read."""
-    invalid: str = ""
+    unreadable: Object | None = None
+    """The search as it came, where the models cannot read it, and why."""
+    problem: str = ""
     nodes: dict[str, StageNode] = field(default_factory=dict)
     jobs: dict[str, JobView] = field(default_factory=dict)
     pods: dict[str, PodView] = field(default_factory=dict)
@@ -55,18 +40,25 @@ class Group:
         }
         return by_kind[kind]
 
-    def jobs_of(self, node: str) -> list[JobView]:
-        found = [j for j in self.jobs.values() if j.node == node]
-        return sorted(found, key=lambda j: j.attempt)
-
     def pods_of(self, job: str) -> list[PodView]:
         """Pods of a Job, the newest last (the Job controller replaces ignored ones)."""
         found = [p for p in self.pods.values() if p.job == job]
         return sorted(found, key=lambda p: (p.created, p.name))
 
+    def living(self, node: str) -> list[PodView]:
+        """Pods that may still write into a stage's directory, of whatever attempt."""
+        return [p for p in self.pods.values() if p.node == node and not p.ended]
+
+    def belongs(self, node: StageNode) -> bool:
+        """Not a leftover of a deleted search of the same name."""
+        return self.search is None or node.spec.search.uid == self.search.metadata.uid
+
 
 class Store:
-    """Groups by search; ``changed`` is set whenever one becomes dirty."""
+    """Groups by search; ``changed`` is set whenever one becomes dirty.
+
+    Versions only rise: what a watch or a list shows late never replaces our own newer write.
+    """
 
     def __init__(self) -> None:
         self.groups: dict[Key, Group] = {}
@@ -80,53 +72,82 @@ class Store:
     def group(self, namespace: str, search: str) -> Group:
         return self.groups.setdefault((namespace, search), Group((namespace, search)))
 
-    def put_search(self, body: dict[str, Any]) -> None:
+    def put(self, kind: str, body: Object) -> None:
+        """What a watch or a list shows; marks the search where it is news."""
+        puts: dict[str, Callable[[Object], object]] = {
+            "TrainingSearch": self.put_search,
+            "StageNode": self.put_node,
+            "Job": self.put_job,
+            "Pod": self.put_pod,
+        }
+        puts[kind](body)
+
+    def put_search(self, body: Object, *, mark: bool = True) -> None:
         metadata = body["metadata"]
         group = self.group(metadata["namespace"], metadata["name"])
-        group.raw_spec = body
+        if version_of(body) <= _version(group.search or group.unreadable):
+            return
+        metadata.pop("managedFields", None)
         try:
             search = TrainingSearch.model_validate(body)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            group.search, group.invalid = None, f"{first['loc']}: {first['msg']}"
+            where = ".".join(str(part) for part in first["loc"])
+            group.search, group.unreadable = None, body
+            group.problem = f"{where}: {first['msg']}"
         else:
-            if older(search.metadata.resource_version, group.search):
-                return
-            group.search, group.invalid = search, ""
-        self.mark(group.key)
+            group.search, group.unreadable, group.problem = search, None, ""
+            for name in [n.name for n in group.nodes.values() if not group.belongs(n)]:
+                del group.nodes[name]
+        if mark:
+            self.mark(group.key)
 
-    def put_node(self, body: dict[str, Any]) -> StageNode | None:
+    def put_node(self, body: Object, *, mark: bool = True) -> StageNode | None:
         """The stage as stored; None where it cannot be read or belongs to nothing."""
-        name = body["metadata"].get("labels", {}).get(SEARCH_LABEL)
-        if not name:
+        metadata = body["metadata"]
+        search = metadata.get("labels", {}).get(SEARCH_LABEL)
+        if not search:
             return None
+        group = self.group(metadata["namespace"], search)
+        known = group.nodes.get(metadata["name"])
+        if version_of(body) <= _version(known):
+            return known
+        metadata.pop("managedFields", None)
         try:
             node = StageNode.model_validate(body)
         except ValidationError:
             return None
-        group = self.group(body["metadata"]["namespace"], name)
-        if not older(node.metadata.resource_version, group.nodes.get(node.name)):
-            group.nodes[node.name] = node
+        if not group.belongs(node):
+            return None
+        node = group.nodes[node.name] = compact(node)
+        if mark:
             self.mark(group.key)
-        return group.nodes[node.name]
+        return node
 
-    def put_job(self, body: dict[str, Any]) -> None:
-        labels = body["metadata"].get("labels", {})
-        if SEARCH_LABEL in labels and NODE_LABEL in labels:
-            group = self.group(body["metadata"]["namespace"], labels[SEARCH_LABEL])
-            group.jobs[body["metadata"]["name"]] = job_view(body)
+    def put_job(self, body: Object, *, mark: bool = True) -> None:
+        group = self._owner(body)
+        if group is None:
+            return
+        seen, known = job_view(body), group.jobs.get(body["metadata"]["name"])
+        if known is not None and seen.version <= known.version:
+            return
+        group.jobs[seen.name] = seen
+        if mark:
             self.mark(group.key)
 
-    def put_pod(self, body: dict[str, Any]) -> None:
-        labels = body["metadata"].get("labels", {})
-        if SEARCH_LABEL in labels and NODE_LABEL in labels:
-            group = self.group(body["metadata"]["namespace"], labels[SEARCH_LABEL])
-            seen = pod_view(body)
-            if group.pods.get(seen.name) != seen:
-                group.pods[seen.name] = seen
-                self.mark(group.key)
+    def put_pod(self, body: Object) -> None:
+        group = self._owner(body)
+        if group is None:
+            return
+        seen, known = pod_view(body), group.pods.get(body["metadata"]["name"])
+        if known is not None and seen.version <= known.version:
+            return
+        group.pods[seen.name] = seen
+        if known is None or not seen.same(known):
+            self.mark(group.key)
 
-    def remove(self, kind: str, body: dict[str, Any]) -> None:
+    def remove(self, kind: str, body: Object) -> None:
+        """A DELETED event."""
         metadata = body["metadata"]
         name, namespace = metadata["name"], metadata["namespace"]
         if kind == "TrainingSearch":
@@ -134,51 +155,51 @@ class Store:
             return
         label = metadata.get("labels", {}).get(SEARCH_LABEL)
         group = self.groups.get((namespace, label)) if label else None
-        if group is not None:
-            group.held(kind).pop(name, None)
+        if group is not None and group.held(kind).pop(name, None) is not None:
             self.mark(group.key)
 
-    def replace(self, kind: str, bodies: Iterable[dict[str, Any]]) -> None:
-        """A full LIST takes the place of what was seen: watches lose DELETED events after a 410."""
-        listed = list(bodies)
-        alive = {(b["metadata"]["namespace"], b["metadata"]["name"]) for b in listed}
+    def retain(
+        self,
+        kind: str,
+        names: Iterable[Key],
+        version: int,
+        namespace: str | None = None,
+        only: Key | None = None,
+    ) -> None:
+        """Forgets what a LIST of this version did not show: watches lose DELETED events after a
+        410. What is newer than the list stays. The list was of one ``namespace`` (None: of all),
+        or of one search (``only``)."""
+        alive = set(names)
         for key, group in list(self.groups.items()):
+            if only not in (None, key) or namespace not in (None, key[0]):
+                continue
             if kind == "TrainingSearch":
-                if key not in alive:
+                if key not in alive and _version(group.search or group.unreadable) <= version:
                     del self.groups[key]
                 continue
             held = group.held(kind)
-            for name in [n for n in held if (key[0], n) not in alive]:
-                del held[name]
-                self.mark(key)
-        put = {
-            "TrainingSearch": self.put_search,
-            "StageNode": self.put_node,
-            "Job": self.put_job,
-            "Pod": self.put_pod,
-        }[kind]
-        for body in listed:
-            put(body)
+            for name, seen in list(held.items()):
+                if (key[0], name) not in alive and _version(seen) <= version:
+                    del held[name]
+                    self.mark(key)
+
+    def _owner(self, body: Object) -> Group | None:
+        labels = body["metadata"].get("labels", {})
+        if SEARCH_LABEL not in labels or NODE_LABEL not in labels:
+            return None
+        return self.group(body["metadata"]["namespace"], labels[SEARCH_LABEL])
 
 
-def older(version: str | None, known: TrainingSearch | StageNode | None) -> bool:
-    """Whether an event shows a state from before our own last write."""
-    if known is None or not version or not known.metadata.resource_version:
-        return False
-    return int(version) < int(known.metadata.resource_version)
+def version_of(body: Object) -> int:
+    """Kubernetes compares these numbers itself; 0 where there is none."""
+    return int(body["metadata"].get("resourceVersion") or 0)
 
 
-def job_view(body: dict[str, Any]) -> JobView:
-    metadata, status = body["metadata"], body.get("status", {})
-    ended = {c["type"] for c in status.get("conditions", []) if c.get("status") == "True"}
-    labels = metadata["labels"]
-    return JobView(
-        name=metadata["name"],
-        uid=metadata["uid"],
-        node=labels[NODE_LABEL],
-        attempt=int(labels.get(ATTEMPT_LABEL, "0")),
-        suspended=bool(body.get("spec", {}).get("suspend")),
-        finished=bool(ended & {"Complete", "Failed"}),
-        deleting="deletionTimestamp" in metadata,
-        created=metadata.get("creationTimestamp", ""),
-    )
+def _version(held: TrainingSearch | StageNode | JobView | PodView | Object | None) -> int:
+    if held is None:
+        return -1
+    if isinstance(held, dict):
+        return version_of(held)
+    if isinstance(held, JobView | PodView):
+        return held.version
+    return int(held.metadata.resource_version or 0)
