@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations, islice
 from math import hypot
 from random import Random
 
@@ -12,6 +13,7 @@ from llmzero.strategies.moves import Position, Step, is_number, random_step, sin
 from llmzero.strategies.remedies import Remedy
 
 RANDOM_TRIES = 48
+PAIR_TRIES = 200
 ONWARD = 0.5
 """Exponent of a change that paid, once more; -0.7 turns one back that did not [ours]."""
 BACK = -0.7
@@ -23,7 +25,7 @@ CROSSED = 3
 
 
 def explore(request: ProposalRequest, position: Position) -> Iterator[Remedy]:
-    """Moves in order of promise; without end as long as the space has a point in reach.
+    """Moves in order of promise; the last ones find what is left of a small space.
 
     Regularization swings and capacity accumulates (the prior of arXiv 2606.18388); a change is
     judged by the paired difference to the sibling that went on unchanged. Near the end of a path,
@@ -41,10 +43,9 @@ def explore(request: ProposalRequest, position: Position) -> Iterator[Remedy]:
     random.shuffle(singles)
     for changes in singles:
         yield Remedy(changes, "a single step: all else nearby is known")
-    for one in singles:
-        for other in singles:
-            if one.keys().isdisjoint(other):
-                yield Remedy({**one, **other}, "two single steps: all else nearby is known")
+    pairs = ({**a, **b} for a, b in combinations(singles, 2) if a.keys().isdisjoint(b))
+    for changes in islice(pairs, PAIR_TRIES):
+        yield Remedy(changes, "two single steps: all else nearby is known")
 
 
 @dataclass(frozen=True, slots=True)

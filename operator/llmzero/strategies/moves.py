@@ -17,6 +17,8 @@ ENTRY = {"beta": 1e-3, "entropy_coef": 1e-3}
 LEAST_CHANGE = 0.02
 """A smaller relative change is no experiment [ours]."""
 RANDOM_CHANGES = 3
+GRID = 24
+"""Values of a range that are tried where all ideas are used up."""
 UNIT_STEP = 0.2
 """A random step of a parameter that has no bounds of its own, in unit coordinates [ours]."""
 
@@ -125,6 +127,9 @@ class Position:
                 return None
             new = min(beyond, key=lambda c: abs(float(c) - a))
             b = float(new)
+        if parameter.type == "int" and beyond_bounds(parameter, a, new) is not None:
+            new = int(b) + (1 if b < a else -1)  # rounding went past the bound
+            b = float(new)
         if (b - a) * (aim - a) <= 0 or (a != 0 and abs(b / a - 1) < LEAST_CHANGE):
             return None
         return (parameter.name, new) if beyond_bounds(parameter, a, new) is None else None
@@ -205,15 +210,13 @@ def single_steps(position: Position) -> Iterator[SettingsMap]:
     """Every single-parameter step that the bounds allow, on a grid: what is left when all ideas
     are used up. Capacity moves up only."""
     for parameter in position.space.values():
-        name, old = parameter.name, position.settings[parameter.name]
+        name = parameter.name
         if parameter.role is Role.CAPACITY and position.value(name) is not None:
             steps = [position.grow(name, f) for f in (2.0, 1.5, 1.75)]
         elif parameter.choices is not None:
             steps = [position.set(name, c) for c in parameter.choices]
         else:
-            unit = parameter.to_unit(old)
-            grid = [unit + sign * size for size in (0.1, 0.2, 0.05, 0.03) for sign in (1, -1)]
-            steps = [position.set(name, parameter.from_unit(u)) for u in grid]
+            steps = [position.set(name, parameter.from_unit(i / GRID)) for i in range(GRID + 1)]
             if name in FACTORS:
                 steps += [position.scale(name, f) for f in FACTORS[name]]
         for step in steps:

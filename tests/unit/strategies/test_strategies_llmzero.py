@@ -197,7 +197,7 @@ def test_an_expanded_stage_continues_first_then_the_rules_propose() -> None:
     assert node.spec.parent == expand.node
     assert node.spec.provenance.proposer == "rules" and node.spec.provenance.proposal == 0
     assert {c.name: c.new for c in node.spec.changes} == stored.answer.proposals[0].changes
-    assert not node.spec.carry_optimizer
+    assert node.spec.carry_optimizer == stored.answer.proposals[0].carry_optimizer
 
 
 def test_explore_is_the_share_of_random_transitions() -> None:
