@@ -17,11 +17,11 @@ import yaml
 from pydantic import BaseModel
 
 from llmzero.api.base import GROUP, VERSION
+from llmzero.api.catalog import BUILTIN_MODELS
 from llmzero.api.grpo import OWNED
 from llmzero.api.names import SEARCH_NAME_LIMIT
 from llmzero.api.search import TrainingSearch
 from llmzero.api.stage import StageNode
-from llmzero.api.validation import BUILTIN_MODELS
 
 UNTYPED: dict[str, Any] = {"x-kubernetes-preserve-unknown-fields": True}
 _KEPT = (

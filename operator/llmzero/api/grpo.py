@@ -1,25 +1,20 @@
-"""What GRPOConfig takes: every field of TRL 1.16 with its kind, and which values make sense.
+"""What GRPOConfig takes: every field of TRL 1.16 with its kind, and those that a stage owns.
 
-TRL itself refuses few wrong values at once, notices some only after the model is loaded, and runs
-silently wrong on others; the bounds here catch them before a Job is spent. A test compares
-the list with the installed TRL; nothing here imports it.
+A test compares the tables with the installed TRL; nothing here imports it.
 """
-
-from dataclasses import dataclass
-from typing import Any
 
 _INT = """
     data_seed dataloader_num_workers dataloader_prefetch_factor ddp_bucket_cap_mb ddp_timeout
     eval_accumulation_steps generation_batch_size gradient_accumulation_steps local_rank
     max_completion_length max_steps max_tool_calling_iterations num_completions_to_print
-    num_generations num_generations_eval num_iterations pad_to_multiple_of
-    per_device_eval_batch_size per_device_train_batch_size ref_model_sync_steps save_total_limit
-    seed steps_per_generation top_k torch_empty_cache_steps vllm_group_port
-    vllm_max_model_length vllm_server_port vllm_tensor_parallel_size
+    num_generations num_generations_eval num_iterations per_device_eval_batch_size
+    per_device_train_batch_size ref_model_sync_steps save_total_limit seed steps_per_generation
+    top_k torch_empty_cache_steps vllm_group_port vllm_max_model_length vllm_server_port
+    vllm_tensor_parallel_size
 """
 _FLOAT = """
-    adam_beta1 adam_beta2 adam_epsilon beta delta entropy_coef entropy_coef_delta
-    entropy_coef_max entropy_coef_min entropy_target epsilon epsilon_high eval_delay eval_steps
+    adam_beta1 adam_beta2 adam_epsilon beta delta entropy_coef entropy_coef_delta entropy_coef_max
+    entropy_coef_min entropy_target epsilon epsilon_high eval_delay eval_steps
     label_smoothing_factor learning_rate logging_steps max_grad_norm min_p neftune_noise_alpha
     num_train_epochs off_policy_mask_threshold ref_model_mixup_alpha repetition_penalty
     router_aux_loss_coef sapo_temperature_neg sapo_temperature_pos save_steps temperature
@@ -28,38 +23,56 @@ _FLOAT = """
     vllm_importance_sampling_clip_min vllm_server_timeout warmup_steps weight_decay
 """
 _BOOL = """
-    activation_checkpointing auto_find_batch_size average_tokens_across_devices
-    batch_eval_metrics bf16 bf16_full_eval cast_lm_head_to_fp32 dataloader_drop_last
-    dataloader_in_order dataloader_persistent_workers dataloader_pin_memory
-    ddp_broadcast_buffers ddp_find_unused_parameters ddp_static_graph disable_dropout
-    disable_tqdm do_eval do_predict do_train ds3_gather_for_generation enable_jit_checkpoint
-    eval_do_concat_batches eval_on_start eval_use_gather_object fp16 fp16_full_eval
-    full_determinism gradient_checkpointing greater_is_better hub_always_push hub_private_repo
-    ignore_data_skip load_best_model_at_end log_completions log_multimodal log_on_each_node
-    log_unique_prompts logging_first_step logging_nan_inf_filter mask_truncated_completions
-    prediction_loss_only push_to_hub remove_unused_columns
-    restore_callback_states_from_checkpoint save_on_each_node save_only_model shuffle_dataset
-    skip_memory_metrics sync_ref_model tf32 torch_compile trust_remote_code use_adaptive_entropy
-    use_bias_correction_kl use_cache use_cpu use_liger_kernel
+    activation_checkpointing auto_find_batch_size average_tokens_across_devices batch_eval_metrics
+    bf16 bf16_full_eval cast_lm_head_to_fp32 dataloader_drop_last dataloader_in_order
+    dataloader_persistent_workers dataloader_pin_memory ddp_broadcast_buffers
+    ddp_find_unused_parameters ddp_static_graph disable_dropout disable_tqdm do_eval do_predict
+    do_train ds3_gather_for_generation enable_jit_checkpoint eval_do_concat_batches eval_on_start
+    eval_use_gather_object fp16 fp16_full_eval full_determinism gradient_checkpointing
+    greater_is_better hub_always_push hub_private_repo ignore_data_skip load_best_model_at_end
+    log_completions log_multimodal log_on_each_node log_unique_prompts logging_first_step
+    logging_nan_inf_filter mask_truncated_completions prediction_loss_only push_to_hub
+    remove_unused_columns restore_callback_states_from_checkpoint save_on_each_node save_only_model
+    shuffle_dataset skip_memory_metrics sync_ref_model tf32 torch_compile trust_remote_code
+    use_adaptive_entropy use_bias_correction_kl use_cache use_cpu use_liger_kernel
     use_transformers_continuous_batching use_transformers_paged use_vllm vllm_enable_sleep_mode
     vllm_importance_sampling_correction
 """
 _STR = """
     cache_implementation dataloader_multiprocessing_context ddp_backend eval_strategy fsdp
-    hub_model_id hub_revision hub_strategy hub_token importance_sampling_level
+    hub_model_id hub_revision hub_strategy hub_token importance_sampling_level include_for_metrics
     length_column_name log_completions_hub_repo log_level log_level_replica logging_strategy
-    loss_type lr_scheduler_type metric_for_best_model multi_objective_aggregation optim
-    optim_args output_dir project resume_from_checkpoint run_name save_strategy scale_rewards
+    loss_type lr_scheduler_type metric_for_best_model multi_objective_aggregation optim optim_args
+    output_dir project resume_from_checkpoint run_name save_strategy scale_rewards
     torch_compile_backend torch_compile_mode trackio_bucket_id trackio_space_id
     train_sampling_strategy vllm_importance_sampling_mode vllm_mode vllm_model_impl
     vllm_server_base_url vllm_server_host vllm_structured_outputs_regex
 """
 _ANY = """
     accelerator_config activation_checkpointing_kwargs chat_template_kwargs debug deepspeed
-    fsdp_config generation_kwargs gradient_checkpointing_kwargs include_for_metrics
-    include_num_input_tokens_seen label_names liger_kernel_config lr_scheduler_kwargs
-    model_init_kwargs optim_target_modules parallelism_config report_to reward_weights
-    trackio_static_space_id transformers_continuous_batching_config
+    fsdp_config generation_kwargs gradient_checkpointing_kwargs include_num_input_tokens_seen
+    label_names liger_kernel_config lr_scheduler_kwargs model_init_kwargs optim_target_modules
+    pad_to_multiple_of parallelism_config report_to reward_weights trackio_static_space_id
+    transformers_continuous_batching_config
+"""
+_NULLABLE = """
+    accelerator_config activation_checkpointing activation_checkpointing_kwargs bf16
+    cache_implementation chat_template_kwargs data_seed dataloader_multiprocessing_context
+    dataloader_prefetch_factor ddp_backend ddp_broadcast_buffers ddp_bucket_cap_mb
+    ddp_find_unused_parameters ddp_static_graph deepspeed delta disable_tqdm epsilon_high
+    eval_accumulation_steps eval_steps fsdp fsdp_config generation_batch_size generation_kwargs
+    gradient_checkpointing_kwargs greater_is_better hub_model_id hub_private_repo hub_revision
+    hub_token label_names liger_kernel_config log_completions_hub_repo lr_scheduler_kwargs
+    max_completion_length max_tool_calling_iterations metric_for_best_model min_p model_init_kwargs
+    neftune_noise_alpha num_completions_to_print num_generations num_generations_eval
+    off_policy_mask_threshold optim_args optim_target_modules output_dir pad_to_multiple_of
+    parallelism_config remove_unused_columns report_to resume_from_checkpoint reward_weights
+    router_aux_loss_coef run_name save_total_limit shuffle_dataset steps_per_generation tf32
+    torch_compile_backend torch_compile_mode torch_empty_cache_steps trackio_bucket_id
+    trackio_space_id trackio_static_space_id transformers_continuous_batching_config
+    vllm_importance_sampling_cap vllm_importance_sampling_clip_max
+    vllm_importance_sampling_clip_min vllm_max_model_length vllm_server_base_url
+    vllm_structured_outputs_regex
 """
 
 FIELDS: dict[str, str] = {
@@ -74,6 +87,8 @@ FIELDS: dict[str, str] = {
     for name in names.split()
 }
 """Field name to int, float, bool, str or any (lists, mappings, unions)."""
+NULLABLE = frozenset(_NULLABLE.split()) - {"max_completion_length", "num_generations"}
+"""Fields that take null (those two need a number here)."""
 
 _LOOP = "the stage's length and rhythm come from spec.stage"
 _BATCH = "it follows from spec.stage.promptsPerStep x num_generations"
@@ -119,89 +134,6 @@ GONE: dict[str, str] = {
 """Names that older releases had."""
 
 
-@dataclass(frozen=True, slots=True)
-class Allowed:
-    """A range; ``above`` and ``below`` are exclusive bounds."""
-
-    least: float | None = None
-    most: float | None = None
-    above: float | None = None
-    below: float | None = None
-    choices: tuple[str, ...] = ()
-
-    def problem(self, value: Any) -> str | None:
-        """What is allowed, in words, where ``value`` is not; None where it is."""
-        if self.choices:
-            return None if value in self.choices else f"one of {', '.join(self.choices)}"
-        if (
-            (self.least is not None and value < self.least)
-            or (self.most is not None and value > self.most)
-            or (self.above is not None and value <= self.above)
-            or (self.below is not None and value >= self.below)
-        ):
-            return self.words()
-        return None
-
-    def words(self) -> str:
-        parts = []
-        if self.least is not None:
-            parts.append(f"at least {self.least:g}")
-        if self.above is not None:
-            parts.append(f"above {self.above:g}")
-        if self.most is not None:
-            parts.append(f"at most {self.most:g}")
-        if self.below is not None:
-            parts.append(f"below {self.below:g}")
-        return " and ".join(parts)
-
-
-_POSITIVE, _NOT_NEGATIVE, _SHARE = Allowed(above=0), Allowed(least=0), Allowed(least=0, most=1)
-ALLOWED: dict[str, Allowed] = {
-    "learning_rate": _NOT_NEGATIVE,
-    "weight_decay": _NOT_NEGATIVE,
-    "warmup_steps": _NOT_NEGATIVE,
-    "max_grad_norm": _NOT_NEGATIVE,
-    "adam_beta1": Allowed(least=0, below=1),
-    "adam_beta2": Allowed(least=0, below=1),
-    "adam_epsilon": _POSITIVE,
-    "per_device_train_batch_size": Allowed(least=1),
-    "num_generations": Allowed(least=2),
-    "max_completion_length": Allowed(least=1),
-    "num_iterations": Allowed(least=1),
-    "temperature": _POSITIVE,
-    "top_p": Allowed(above=0, most=1),
-    "top_k": _NOT_NEGATIVE,
-    "min_p": _SHARE,
-    "repetition_penalty": _POSITIVE,
-    "beta": _NOT_NEGATIVE,
-    "epsilon": _NOT_NEGATIVE,
-    "epsilon_high": _NOT_NEGATIVE,
-    "delta": _POSITIVE,
-    "top_entropy_quantile": _SHARE,
-    "entropy_coef_min": _NOT_NEGATIVE,
-    "entropy_target": _NOT_NEGATIVE,
-    "ref_model_mixup_alpha": _SHARE,
-    "ref_model_sync_steps": Allowed(least=1),
-    "vllm_gpu_memory_utilization": Allowed(above=0, most=1),
-    "loss_type": Allowed(
-        choices=("grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo")
-    ),
-    "scale_rewards": Allowed(choices=("group", "batch", "none")),
-    "importance_sampling_level": Allowed(choices=("token", "sequence")),
-    "multi_objective_aggregation": Allowed(choices=("sum_then_normalize", "normalize_then_sum")),
-    "vllm_mode": Allowed(choices=("colocate", "server")),
-}
-
-OFF_POLICY_SAMPLING: dict[str, float] = {
-    "top_p": 1.0,
-    "top_k": 0,
-    "min_p": 0,
-    "repetition_penalty": 1.0,
-}
-"""Sampling that departs from the policy whose log-probabilities are trained, with the neutral
-value of each."""
-
-
 def owned(name: str) -> str | None:
     """Why a field cannot be given, or None."""
     if name in OWNED:
@@ -209,19 +141,3 @@ def owned(name: str) -> str | None:
     if name in FIELDS and name.startswith(OWNED_PREFIXES):
         return _LOOP
     return None
-
-
-def kind_problem(name: str, value: Any) -> str | None:
-    """What kind of value the field takes, where ``value`` is another; None where it fits."""
-    kind = FIELDS[name]
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value is None or kind == "any":
-        return None
-    if kind == "int":
-        fits = number and float(value).is_integer()
-        return None if fits else "a whole number"
-    if kind == "float":
-        return None if number else "a number"
-    if kind == "bool":
-        return None if isinstance(value, bool) else "true or false"
-    return None if isinstance(value, str) else "text"

@@ -1,7 +1,7 @@
 """Searched parameters: their declaration, and the arithmetic of the space they span."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Literal, Self
 
@@ -51,27 +51,37 @@ class Parameter(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        wrong = list(self._conflicts())
+        if not wrong and (problem := self.problem_with(self.initial)):
+            wrong.append(f"initial: {problem}")
+        if wrong:
+            raise ValueError("\n".join(wrong))
+        return self
+
+    def _conflicts(self) -> Iterator[str]:
+        """Every mistake but ``initial``'s, each as ``field: found X, what is allowed``."""
         if self.type == "categorical":
             if not self.choices:
-                raise ValueError("choices: required for type categorical")
-            if self.min is not None or self.max is not None:
-                raise ValueError("min and max do not go with type categorical: give choices")
-            if len({repr(c) for c in self.choices}) != len(self.choices):
-                raise ValueError("choices: a value stands twice")
-        else:
-            if self.choices is not None:
-                raise ValueError(f"choices do not go with type {self.type}: give min and max")
-            if self.min is None or self.max is None:
-                missing = "min" if self.min is None else "max"
-                raise ValueError(f"{missing}: found nothing, type {self.type} needs min and max")
-            if not self.min < self.max:
-                raise ValueError(f"min: found {self.min:g}, it must be below max ({self.max:g})")
-            if self.scale == "log" and self.min <= 0:
-                raise ValueError(f"min: found {self.min:g}, scale log allows only values above 0")
-        problem = self.problem_with(self.initial)
-        if problem:
-            raise ValueError(f"initial: {problem}")
-        return self
+                yield "choices: found nothing, type categorical needs choices"
+            elif len({repr(c) for c in self.choices}) != len(self.choices):
+                yield "choices: a value stands twice"
+            for name, end in (("min", self.min), ("max", self.max)):
+                if end is not None:
+                    yield f"{name}: found {end:g}, type categorical takes choices, not {name}"
+            return
+        if self.choices is not None:
+            yield f"choices: type {self.type} takes min and max, not choices"
+        for name, end in (("min", self.min), ("max", self.max)):
+            if end is None:
+                yield f"{name}: found nothing, type {self.type} needs min and max"
+            elif self.type == "int" and not end.is_integer():
+                yield f"{name}: found {end:g}, type int takes whole numbers"
+        if self.min is None or self.max is None:
+            return
+        if not self.min < self.max:
+            yield f"min: found {self.min:g}, it must be below max ({self.max:g})"
+        if self.scale == "log" and self.min <= 0:
+            yield f"min: found {self.min:g}, scale log allows only values above 0"
 
     def problem_with(self, value: Scalar) -> str | None:
         """Why ``value`` is outside of this dimension, in words; None where it is inside."""

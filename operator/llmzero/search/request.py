@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+from llmzero.api.catalog import completion_length
 from llmzero.api.contract import StageRequest
 from llmzero.api.parameters import initial_point
 from llmzero.api.search import TrainingSearch
@@ -10,14 +11,8 @@ from llmzero.api.stage import Purpose, StageNode
 
 TASK = "task."
 REWARD = "rewards."
-DEFAULT_COMPLETION_LENGTH = 512
-"""TRL's own default has changed between releases, so it is always set."""
-
-GRPO_DEFAULTS: dict[str, Any] = {
-    # TRL's linear decay would end at zero within every stage.
-    "lr_scheduler_type": "constant_with_warmup",
-    "max_completion_length": DEFAULT_COMPLETION_LENGTH,
-}
+SCHEDULE = "constant_with_warmup"
+"""Our default: TRL's linear decay would end at zero within every stage."""
 
 SPLITS: dict[Purpose, Literal["search", "promote", "heldOut"]] = {
     Purpose.TRAIN: "search",
@@ -30,7 +25,9 @@ SPLITS: dict[Purpose, Literal["search", "promote", "heldOut"]] = {
 def grpo_settings(spec: SearchSpec, settings: dict[str, Any]) -> dict[str, Any]:
     """GRPOConfig fields of a stage: our defaults, then ``fixed``, then the searched values."""
     searched = {k: v for k, v in settings.items() if not k.startswith((TASK, REWARD))}
-    return {**GRPO_DEFAULTS, **spec.fixed, **searched}
+    length = completion_length(spec.model.builtin)
+    defaults = {"lr_scheduler_type": SCHEDULE, "max_completion_length": length}
+    return {**defaults, **spec.fixed, **searched}
 
 
 def evaluation_length(spec: SearchSpec) -> int:
@@ -39,10 +36,8 @@ def evaluation_length(spec: SearchSpec) -> int:
         return spec.evaluation.max_completion_length
     for parameter in spec.parameters:
         if parameter.name == "max_completion_length":
-            if parameter.choices:
-                return max(int(c) for c in parameter.choices)
-            return int(parameter.max or DEFAULT_COMPLETION_LENGTH)
-    return int(spec.fixed.get("max_completion_length", DEFAULT_COMPLETION_LENGTH))
+            return max(int(c) for c in parameter.choices or (parameter.max,) if c is not None)
+    return int(grpo_settings(spec, {})["max_completion_length"])
 
 
 def stage_request(search: TrainingSearch, node: StageNode) -> StageRequest:

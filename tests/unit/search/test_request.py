@@ -29,8 +29,11 @@ def test_searched_values_go_over_fixed_ones_and_those_over_our_defaults() -> Non
 
 
 def test_a_stage_does_not_decay_to_zero_and_always_has_a_completion_length() -> None:
-    request = made({"parameters": {"learning_rate": 1e-5}}, parameters=[RATE])
+    node = {"parameters": {"learning_rate": 1e-5}}
+    request = made(node, parameters=[RATE])
     assert request.grpo["lr_scheduler_type"] == "constant_with_warmup"
+    assert request.grpo["max_completion_length"] == 16, "the built-in model answers shortly"
+    request = made(node, parameters=[RATE], model={"path": "some/model"})
     assert request.grpo["max_completion_length"] == 512
 
 
@@ -90,7 +93,7 @@ def test_answers_are_evaluated_at_the_longest_length_of_the_space_whatever_the_s
     assert made(parameters=[choices]).evaluation.max_completion_length == 256
     fixed = made(parameters=[RATE], fixed={"max_completion_length": 77})
     assert fixed.evaluation.max_completion_length == 77
-    assert made(parameters=[RATE]).evaluation.max_completion_length == 512
+    assert made(parameters=[RATE]).evaluation.max_completion_length == 16
 
 
 def test_siblings_share_the_order_of_prompts_and_the_path_moves_it_on() -> None:
