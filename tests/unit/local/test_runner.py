@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,13 @@ from typing import Any
 import pytest
 
 from llmzero.api.names import tag
+from llmzero.api.proposals import Answered, ProposalRequest, VerdictAnswer, VerdictRequest
 from llmzero.api.search import TrainingSearch
+from llmzero.api.spec import Agent
 from llmzero.api.stage import Outcome, Phase, Purpose, StageNode
+from llmzero.client.proposer import RulesProposer, SyncProposer
 from llmzero.local import runner as runner_module
+from llmzero.local.apply import Asker
 from llmzero.local.errors import RunError, UsageError
 from llmzero.local.launch import FreshProcess
 from llmzero.local.runner import Runner
@@ -63,14 +68,17 @@ class Lab:
         self.plan.write_text(json.dumps(plan))
 
     def run(
-        self, document: dict[str, Any], clock: Callable[[], datetime] | None = None
+        self,
+        document: dict[str, Any],
+        clock: Callable[[], datetime] | None = None,
+        asker: Callable[[], AbstractContextManager[Asker]] | None = None,
     ) -> RunDirectory:
         search = TrainingSearch.model_validate(document)
         run = open_run(self.path, search, datetime.now(UTC))
         self._patch.setenv("FAKE_TRAINER_TAG", tag(run.search.metadata.uid))
         launcher = FreshProcess(run.stages, "tests.fakes.fake_trainer")
         clock = clock or since(datetime.now(UTC))
-        Runner(run, launcher, self.listener, clock=clock).run()
+        Runner(run, launcher, self.listener, asker, clock).run()
         return run
 
 
@@ -258,3 +266,48 @@ def test_every_decision_of_a_stage_is_told_in_order(lab: Lab) -> None:
     for path in {line.split()[1] for line in lab.listener.lines}:
         told = [line.split()[0] for line in lab.listener.lines if line.split()[1] == path]
         assert told[:2] == ["started", "ended"]
+
+
+class SlowFakeAgent(SyncProposer):
+    """Answers as the rules do, late; stops are vetoed."""
+
+    def propose(self, request: ProposalRequest, agent: Agent | None) -> Answered:
+        time.sleep(0.3)
+        return super().propose(request, agent).with_(answered_by="agent", provider="slow-fake")
+
+    def review(self, request: VerdictRequest, agent: Agent | None) -> VerdictAnswer:
+        veto = super().review(request, agent)
+        return veto.with_(verdict="continue", reason="let it run", answered_by="agent")
+
+
+def test_answers_of_an_agent_are_stored_before_stages_come_of_them(lab: Lab) -> None:
+    document = manifest(
+        {"parallelism": 2, "options": {"explore": 0}},
+        budget={"stages": 8},
+        agent={"endpoint": "slow-fake"},
+    )
+    run = lab.run(document, asker=lambda: SlowFakeAgent(RulesProposer()))
+    assert run.search.status.phase == "Complete"
+    proposed = [n for n in run.nodes.values() if n.spec.provenance.proposer == "agent"]
+    assert proposed
+    for node in proposed:
+        parent = run.nodes[node.spec.parent or ""]
+        assert parent.status.expansion is not None
+        assert parent.status.expansion.answers[0].provider == "slow-fake"
+
+
+def test_a_veto_lets_a_doomed_stage_run_on(lab: Lab) -> None:
+    lab.faults({"seconds": 0.05})
+    stopping = {"margin": 0.0, "looks": 1, "grace": 0, "auditFraction": 0}
+    document = manifest(
+        {"parallelism": 2, "earlyStopping": stopping},
+        stage={"steps": 12, "evalEvery": 2, "checkpointEvery": 4},
+        budget={"stages": 6},
+        agent={"endpoint": "slow-fake"},
+    )
+    run = lab.run(document, asker=lambda: SlowFakeAgent(RulesProposer()))
+    assert run.search.status.phase == "Complete"
+    vetoed = [n for n in run.nodes.values() if n.status.audit is not None]
+    assert vetoed
+    assert all("let it run" in n.status.audit.message for n in vetoed if n.status.audit)
+    assert not any(n.status.outcome is Outcome.EARLY_STOPPED for n in run.nodes.values())
