@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations, islice
-from math import hypot
+from math import exp, hypot, log
 from random import Random
 
 from llmzero.api.parameters import Role
@@ -18,6 +18,7 @@ ONWARD = 0.5
 """Exponent of a change that paid, once more; -0.7 turns one back that did not [ours]."""
 BACK = -0.7
 HALFWAY_BACK = -0.5
+FAR = 5.0
 CLEAR = 1.0
 """Standard errors beyond which a change paid or cost something."""
 CROSSED = 3
@@ -142,7 +143,8 @@ def _again(position: Position, name: str, old: object, new: object, trial: _Tria
         power = BACK if trial.cost else HALFWAY_BACK
     if name == "temperature" or a <= 0 or b <= 0:
         return position.shift(name, power * (b - a))
-    return position.scale(name, (b / a) ** power)
+    # Far beyond what one step may do; a power of any ratio would overflow.
+    return position.scale(name, exp(min(max(power * (log(b) - log(a)), -FAR), FAR)))
 
 
 def _crossover(request: ProposalRequest, position: Position) -> Iterator[Remedy]:

@@ -91,8 +91,17 @@ def _candidates(
                 yield str(pathology.kind), replace(remedy, reason=reason)
                 still.append((pathology, source))
         rounds = still
-    for remedy in explore(request, position):
-        yield EXPLORE, remedy
+    if not _out_of_room(request, stage):
+        for remedy in explore(request, position):
+            yield EXPLORE, remedy
+
+
+def _out_of_room(request: ProposalRequest, stage: StageView) -> bool:
+    """Whether the stage needs as much memory as one that ran out of it: whatever does not shrink
+    capacity is then known not to run."""
+    sizes = [p for p in request.parameters if p.role is Role.CAPACITY]
+    short = [i for i in request.infeasible if i.outcome == "OutOfMemory"]
+    return bool(sizes) and hopeless(sizes, stage.parameters, short)
 
 
 def _both(findings: list[Finding]) -> tuple[str, Remedy] | None:
