@@ -1,6 +1,12 @@
-"""``python -m tests.cluster up [--level node] | down | kubeconfig``: a cluster for people.
+"""A real one-node Kubernetes for people.
 
-``up`` leaves a keeper running in the background; ``down`` ends it, and with it everything.
+up          starts it in the background; prints a line to eval, which sets KUBECONFIG and PATH
+down        stops it and leaves nothing behind
+kubeconfig  prints the path of its kubeconfig
+build       builds the Kubernetes binaries if they are not in the cache
+
+A cluster of level "node" has the trainer's image, llmzero-trainer:dev, and in the namespace
+"default" a claim "checkpoints".
 """
 
 import argparse
@@ -8,41 +14,48 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
-from tests.cluster.build import cache
-from tests.cluster.cluster import Cluster, Level
+from tests.cluster.build import binaries, cache
+from tests.cluster.cluster import LEVELS, Cluster, Level
 from tests.cluster.image import load_trainer
+from tests.cluster.process import alive, identity, wait_until
+from tests.cluster.volumes import make_claim
 
 STATE = cache() / "cluster"
-LIMIT_SECONDS = 1200
+KEEPER = STATE / "keeper"
+KUBECONFIG = STATE / "kubeconfig"
+PROGRAMS = STATE / "bin"
 
 
 def up(level: Level) -> int:
     if _keeper() is not None:
-        print(f"a cluster is up already: export KUBECONFIG={STATE / 'kubeconfig'}")
-        return 0
+        print("a cluster is up already", file=sys.stderr)
+    elif not _start_keeper(level):
+        return 1
+    print(f"export KUBECONFIG={KUBECONFIG} PATH={PROGRAMS.resolve()}:$PATH")
+    return 0
+
+
+def _start_keeper(level: Level) -> bool:
+    binaries()  # may take minutes, and says so
     STATE.mkdir(parents=True, exist_ok=True)
-    for name in ("kubeconfig", "ready"):
-        (STATE / name).unlink(missing_ok=True)
-    with (STATE / "log").open("wb") as log:
+    KUBECONFIG.unlink(missing_ok=True)
+    log = STATE / "log"
+    with log.open("wb") as output:
         keeper = subprocess.Popen(
             [sys.executable, "-m", "tests.cluster", "keep", "--level", level],
             stdin=subprocess.DEVNULL,
-            stdout=log,
+            stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    (STATE / "pid").write_text(str(keeper.pid))
-    deadline = time.monotonic() + LIMIT_SECONDS
-    while not (STATE / "ready").exists():
-        if keeper.poll() is not None or time.monotonic() > deadline:
-            print((STATE / "log").read_text()[-4000:], file=sys.stderr)
-            return 1
-        time.sleep(0.1)
-    print(f"export KUBECONFIG={STATE / 'kubeconfig'} PATH={(STATE / 'bin').resolve()}:$PATH")
-    return 0
+    KEEPER.write_text(identity(keeper.pid) or "")
+    wait_until(lambda: keeper.poll() is not None or KUBECONFIG.exists(), 600)
+    if not KUBECONFIG.exists():
+        keeper.terminate()
+        print(log.read_text()[-4000:], file=sys.stderr)
+        return False
+    return True
 
 
 def keep(level: Level) -> int:
@@ -51,11 +64,13 @@ def keep(level: Level) -> int:
     with Cluster(level) as cluster:
         if level == "node":
             load_trainer(cluster)
-        link = STATE / "bin"
-        link.unlink(missing_ok=True)
-        link.symlink_to(cluster.binaries)
-        (STATE / "kubeconfig").write_bytes(cluster.kubeconfig.read_bytes())
-        (STATE / "ready").write_text("")
+            make_claim(cluster.kube, "default")
+        PROGRAMS.unlink(missing_ok=True)
+        PROGRAMS.symlink_to(cluster.binaries)
+        made = STATE / ".kubeconfig"
+        made.touch(mode=0o600)
+        made.write_bytes(cluster.kubeconfig.read_bytes())
+        made.rename(KUBECONFIG)
         while True:
             signal.pause()
 
@@ -64,28 +79,28 @@ def down() -> int:
     keeper = _keeper()
     if keeper is None:
         print("no cluster is up")
-        return 0
-    os.kill(keeper, signal.SIGTERM)
-    while Path(f"/proc/{keeper}").exists():
-        time.sleep(0.05)
-    (STATE / "pid").unlink(missing_ok=True)
+    else:
+        os.kill(keeper, signal.SIGTERM)
+        wait_until(lambda: _keeper() is None, 60)
+    for file in (KUBECONFIG, KEEPER):
+        file.unlink(missing_ok=True)
     return 0
 
 
 def _keeper() -> int | None:
     """The keeper's pid, where it lives."""
-    try:
-        pid = int((STATE / "pid").read_text())
-        words = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (OSError, ValueError):
-        return None
-    return pid if b"tests.cluster" in words else None
+    recorded = KEEPER.read_text() if KEEPER.exists() else ""
+    return int(recorded.split()[0]) if alive(recorded) else None
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
-    parser.add_argument("command", choices=["up", "down", "kubeconfig", "keep"])
-    parser.add_argument("--level", choices=["api", "controllers", "node"], default="node")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.cluster",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=["up", "down", "kubeconfig", "build", "keep"])
+    parser.add_argument("--level", choices=LEVELS, default="node", help="for up (default: node)")
     given = parser.parse_args()
     if given.command == "up":
         return up(given.level)
@@ -93,9 +108,12 @@ def main() -> int:
         return keep(given.level)
     if given.command == "down":
         return down()
-    print(STATE / "kubeconfig")
+    print(binaries() if given.command == "build" else KUBECONFIG)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except RuntimeError as error:
+        sys.exit(f"cluster: {error}")

@@ -3,37 +3,39 @@
 * ``api``: etcd and the API server, on loopback.
 * ``controllers``: also the controller manager and the scheduler.
 * ``node``: also containerd, kubelet and kube-proxy. All of it runs in network, mount and process
-  namespaces of its own (:mod:`tests.cluster.inside`), so several clusters never meet, and when
-  their first process dies, processes, mounts, bridges and iptables chains go with it.
+  namespaces of its own (:mod:`tests.cluster.inside`) and below a control group of its own, so
+  several clusters never meet, and when their first process dies, processes, mounts, bridges and
+  iptables chains go with it.
 
-Whatever kills the starter (SIGKILL too) ends the cluster: each component dies with its parent.
+Whatever kills the starter (SIGKILL too) ends the cluster: each component dies with its parent, and
+:mod:`tests.cluster.leftovers` removes files, groups and links. The components live as long as the
+*thread* that entered the context.
 """
 
 import json
-import os
 import random
-import shutil
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from tests.cluster import control_plane
+from tests.cluster import cgroups, control_plane, leftovers
 from tests.cluster.build import binaries
-from tests.cluster.node import import_image, install_packages
-from tests.cluster.process import Component, StartFailed, die_with_parent
+from tests.cluster.client import Kube
+from tests.cluster.node import import_image, require_node_programs
+from tests.cluster.process import Component, StartFailed, die_with_parent, identity, wait_until
 
 Level = Literal["api", "controllers", "node"]
-PREFIX = "llmzero-cluster-"
-OWNER = "owner"
+LEVELS: tuple[Level, ...] = ("api", "controllers", "node")
+ATTEMPTS = 3
+_janitors: list[subprocess.Popen[bytes]] = []
+"""Those that still delete files; kept, since a collected Popen complains."""
 
 
 class Cluster:
-    """A running cluster: ``kubeconfig`` of an administrator, and ``kubectl``."""
+    """A running cluster: ``kubeconfig`` of an administrator, and ``kube``, a kubectl for it."""
 
     def __init__(self, level: Level) -> None:
         self.level = level
@@ -41,30 +43,36 @@ class Cluster:
         self.binaries = Path()
         self._components: list[Component] = []
         self._inside: subprocess.Popen[bytes] | None = None
+        self._janitor: subprocess.Popen[bytes] | None = None
 
     @property
     def kubeconfig(self) -> Path:
         return self.folder / "admin.kubeconfig"
 
+    @property
+    def kube(self) -> Kube:
+        return Kube(self.kubeconfig, self.binaries / "kubectl", self.folder / "volumes")
+
     def __enter__(self) -> Self:
+        """Raises RuntimeError where this machine cannot run the level, StartFailed with a log."""
         if self.level == "node":
-            install_packages()
+            require_node_programs()
         self.binaries = binaries()
-        sweep()
-        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-        (self.folder / OWNER).write_text(str(os.getpid()))
-        try:
-            if self.level == "node":
-                self._start_inside()
+        leftovers.sweep()
+        for _ in range(ATTEMPTS):
+            try:
+                self._start()
+            except StartFailed as error:
+                self.stop()
+                if "address already in use" not in str(error):
+                    raise
+                failed = error  # the port was free when it was chosen
+            except BaseException:
+                self.stop()
+                raise
             else:
-                place = control_plane.place(self.binaries, self.folder, "127.0.0.1")
-                controllers = self.level == "controllers"
-                self._components = control_plane.start(place, controllers)
-            self._wait_for_defaults()
-        except BaseException:
-            self.stop()
-            raise
-        return self
+                return self
+        raise failed
 
     def __exit__(
         self,
@@ -75,108 +83,90 @@ class Cluster:
         self.stop()
 
     def stop(self) -> None:
+        """Ends every process, mount and network; the janitor then deletes the files.
+
+        Stopping twice is harmless.
+        """
         if self._inside is not None:
             self._inside.kill()  # and with it the first process of the namespaces
             self._inside.wait()
-            time.sleep(0.2)
         for component in reversed(self._components):
             component.stop()
-        _remove(self.folder)
-
-    def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
-        """Its stdout. Raises RuntimeError with stderr where it fails and ``check`` is set."""
-        done = subprocess.run(
-            [str(self.binaries / "kubectl"), f"--kubeconfig={self.kubeconfig}", *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-        )
-        if check and done.returncode:
-            raise RuntimeError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
-        return done.stdout if done.returncode == 0 else done.stdout + done.stderr
+        self._inside, self._components = None, []
+        if self._janitor is not None:
+            leftovers.end(self.folder)
+            assert self._janitor.stdin is not None
+            self._janitor.stdin.close()
+            _janitors.append(self._janitor)
+            self._janitor = None
 
     def load_image(self, archive: bytes | Path) -> None:
         """Makes an image known to the node. Level node only."""
         import_image(self.folder, archive)
 
+    def _start(self) -> None:
+        self.folder = leftovers.make_folder()
+        self._janitor = leftovers.start_janitor(self.folder)
+        if self.level == "node":
+            self._start_inside()
+        else:
+            place = control_plane.place(self.binaries, self.folder, "127.0.0.1")
+            controllers = self.level == "controllers"
+            control_plane.start(place, controllers, self._components)
+        wanted = ("namespace", "default") if self.level == "api" else ("serviceaccount", "default")
+        if not wait_until(lambda: self.kube.exists(*wanted), 60):
+            raise StartFailed(f"no {' '.join(wanted)} after 60 s")
+
     def _start_inside(self) -> None:
-        number = _free_network()
+        number = self._create_link()
+        cgroups.create(self.folder.name)
         settings = {"binaries": str(self.binaries), "folder": str(self.folder), "network": number}
-        log = (self.folder / "inside.log").open("ab")
         command = [sys.executable, "-m", "tests.cluster.inside", json.dumps(settings)]
         namespaces = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-        self._inside = subprocess.Popen(
-            ["unshare", *namespaces, "--", *command],
-            cwd=Path(__file__).parents[2],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            preexec_fn=die_with_parent,
-        )
-        self._connect(number)
-        self._await(lambda: (self.folder / "ready").exists(), 180)
-
-    def _connect(self, number: int) -> None:
-        """A veth pair between this machine (.1) and the cluster (.2)."""
-        assert self._inside is not None
+        with (self.folder / "inside.log").open("ab") as log:
+            self._inside = subprocess.Popen(
+                ["unshare", *namespaces, "--", *command],
+                cwd=Path(__file__).parents[2],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                preexec_fn=die_with_parent(),
+            )
         children = Path(f"/proc/{self._inside.pid}/task/{self._inside.pid}/children")
         self._await(lambda: bool(children.read_text().split()), 20)
         first = children.read_text().split()[0]
-        outer, inner = f"lz{number}a", f"lz{number}b"
-        # The child sleeps until its end of the pair is there.
-        for command in (
-            ["ip", "link", "add", outer, "type", "veth", "peer", "name", inner],
-            ["ip", "link", "set", inner, "netns", first],
-            ["ip", "addr", "add", f"10.213.{number}.1/24", "dev", outer],
-            ["ip", "link", "set", outer, "up"],
-        ):
-            subprocess.run(command, check=True, capture_output=True)
+        (self.folder / leftovers.PROCESSES).write_text(identity(int(first)) or "")
+        # The first process sleeps until its end of the link is there.
+        _ip("link", "set", f"lz{number}b", "netns", first)
+        self._await(lambda: (self.folder / "ready").exists(), 180)
+
+    def _create_link(self) -> int:
+        """A veth pair on a free network 10.213.n.0/24: this machine is .1, the cluster .2."""
+        taken = subprocess.run(["ip", "-br", "addr"], capture_output=True, text=True).stdout
+        numbers = [n for n in range(1, 250) if f"10.213.{n}." not in taken]
+        for number in random.SystemRandom().sample(numbers, len(numbers)):
+            outer = f"lz{number}a"
+            try:
+                _ip("link", "add", outer, "type", "veth", "peer", "name", f"lz{number}b")
+            except StartFailed as error:
+                if "exists" in str(error):  # another starter took it just now
+                    continue
+                raise
+            (self.folder / leftovers.LINK).write_text(outer)
+            _ip("addr", "add", f"10.213.{number}.1/24", "dev", outer)
+            _ip("link", "set", outer, "up")
+            return number
+        raise StartFailed("no free network among 10.213.1.0/24 to 10.213.249.0/24")
 
     def _await(self, ready: Callable[[], bool], seconds: float) -> None:
         assert self._inside is not None
-        deadline = time.monotonic() + seconds
-        while not ready():
-            if self._inside.poll() is not None or time.monotonic() > deadline:
-                text = (self.folder / "inside.log").read_text(errors="replace")[-4000:]
-                raise StartFailed(f"the node did not start: {text}")
-            time.sleep(0.05)
-
-    def _wait_for_defaults(self) -> None:
-        deadline = time.monotonic() + 30
-        wanted = ["get", "namespace", "default"]
-        if self.level != "api":
-            wanted = ["get", "serviceaccount", "default", "-n", "default"]
-        while not self.kubectl(*wanted, "-o", "name", check=False).strip().endswith("/default"):
-            if time.monotonic() > deadline:
-                raise StartFailed(f"no {wanted[1]} default after 30 s")
-            time.sleep(0.05)
+        ended = self._inside.poll
+        if not wait_until(lambda: ended() is not None or ready(), seconds) or ended() is not None:
+            text = (self.folder / "inside.log").read_text(errors="replace")[-4000:]
+            raise StartFailed(f"the node did not start: {text}")
 
 
-def sweep() -> None:
-    """Removes what starters that were killed have left: their folders, nothing else lives on."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        try:
-            owner = int((folder / OWNER).read_text())
-        except (OSError, ValueError):
-            continue
-        if not Path(f"/proc/{owner}").exists():
-            _remove(folder)
-
-
-def _remove(folder: Path) -> None:
-    if not folder.name.startswith(PREFIX):
-        return
-    for _ in range(50):
-        shutil.rmtree(folder, ignore_errors=True)
-        if not folder.exists():
-            return
-        time.sleep(0.1)
-
-
-def _free_network() -> int:
-    """A number n with no interface on 10.213.n.0/24."""
-    taken = subprocess.run(["ip", "-br", "addr"], capture_output=True, text=True).stdout
-    while True:
-        number = random.SystemRandom().randrange(1, 250)
-        if f"10.213.{number}." not in taken:
-            return number
+def _ip(*arguments: str) -> None:
+    done = subprocess.run(["ip", *arguments], capture_output=True, text=True)
+    if done.returncode:
+        raise StartFailed(f"ip {' '.join(arguments)}: {done.stderr.strip()}")

@@ -55,17 +55,16 @@ def place(binaries: Path, folder: Path, address: str, port: int | None = None) -
     )
 
 
-def start(at: Place, controllers: bool) -> list[Component]:
-    """Starts the components and waits until the API answers and namespaces are there."""
-    etcd = _etcd(at)
+def start(at: Place, controllers: bool, started: list[Component]) -> None:
+    """Starts the components, each into ``started`` at once; returns when the API answers."""
+    started.append(_etcd(at))
     _identities(at)
     apiserver = _apiserver(at)
+    started.append(apiserver)
     apiserver.wait_for(lambda: ready(at), 90)
     write_kubeconfig(at, "admin", at.admin_token)
-    started = [etcd, apiserver]
     if controllers:
         started += _controllers(at)
-    return started
 
 
 def ready(at: Place) -> bool:
@@ -176,6 +175,7 @@ def _controllers(at: Place) -> list[Component]:
             f"--root-ca-file={at.folder / 'certificates/apiserver.crt'}",
             f"--service-account-private-key-file={at.folder / 'service-accounts.key'}",
             "--use-service-account-credentials",
+            "--pvclaimbinder-sync-period=1s",
         ],
         at.folder,
     )

@@ -13,6 +13,16 @@ from pathlib import Path
 
 from tests.cluster import control_plane, node
 
+PRIVATE = (
+    "/run/containerd",
+    "/run/netns",
+    "/var/lib/cni",
+    "/var/lib/kubelet",
+    "/var/log/containers",
+    "/var/log/pods",
+)
+"""Paths that containerd, kubelet and CNI plugins do not let anybody configure."""
+
 
 def _network(number: int) -> str:
     """Waits for our end of the veth pair, brings it up, returns our address."""
@@ -37,12 +47,13 @@ def main() -> None:
     settings = json.loads(sys.argv[1])
     binaries, folder = Path(settings["binaries"]), Path(settings["folder"])
     address = _network(settings["network"])
-    for path in ("/var/lib/cni", "/var/log/pods", "/var/log/containers"):
+    for path in PRIVATE:
         os.makedirs(path, exist_ok=True)
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", path], check=True)
     place = control_plane.place(binaries, folder, address, 6443)
-    control_plane.start(place, controllers=True)
-    node.start(place)
+    containerd = node.containerd(place)
+    control_plane.start(place, controllers=True, started=[])
+    node.start(place, containerd)
     (folder / "ready").write_text("")
     while True:  # reap what is orphaned to the first process of a pid namespace
         try:

@@ -9,10 +9,12 @@ import subprocess
 import tarfile
 from pathlib import Path
 
+from tests.cluster.client import Kube
 from tests.cluster.control_plane import NODE, Place, write_kubeconfig
 from tests.cluster.process import Component, StartFailed
 
 PODS = "10.244.0.0/16"
+DNS = "10.96.0.10"
 PAUSE = "llmzero.test/pause:1"
 PACKAGES = (
     "containerd",
@@ -22,39 +24,47 @@ PACKAGES = (
     "conntrack",
     "iproute2",
 )
-PROGRAMS = ("containerd", "runc", "iptables", "conntrack", "ip", "ctr")
+PROGRAMS = ("containerd", "runc", "iptables", "conntrack", "ip", "ctr", "unshare")
+PLUGINS = tuple(f"/usr/lib/cni/{p}" for p in ("bridge", "host-local", "portmap"))
 
 
-def install_packages() -> None:
+def require_node_programs() -> None:
     """Installs what a node needs from Debian. Raises RuntimeError with what is missing."""
-    missing = [p for p in PROGRAMS if shutil.which(p) is None]
-    if not Path("/usr/lib/cni/bridge").exists():
-        missing.append("containernetworking-plugins")
-    if not missing:
-        return
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+    advice = "or name another cluster in LLMZERO_TEST_KUBECONFIG"
+    if os.geteuid() != 0:
+        raise RuntimeError(f"a node needs root (mounts, networks, groups): run as root, {advice}")
+    missing = _missing()
+    if missing and shutil.which("apt-get"):
+        _apt_get("update")
+        _apt_get("install", "-y", "--no-install-recommends", *PACKAGES)
+        missing = _missing()
+    if missing:
         raise RuntimeError(
-            f"a node needs {', '.join(missing)}: run as root on Debian, install "
-            f"{' '.join(PACKAGES)}, or name another cluster in LLMZERO_TEST_KUBECONFIG"
+            f"a node needs {', '.join(missing)}: install {' '.join(PACKAGES)}, {advice}"
         )
-    subprocess.run(["apt-get", "update", "-qq"], check=True)
-    subprocess.run(
-        ["apt-get", "install", "-y", "-qq", *PACKAGES],
-        check=True,
-        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-        stdout=subprocess.DEVNULL,
-    )
 
 
-def start(at: Place) -> list[Component]:
-    """Starts the node's components; returns when the node is Ready."""
+def _missing() -> list[str]:
+    missing = [p for p in PROGRAMS if shutil.which(p) is None]
+    return missing + [p for p in PLUGINS if not Path(p).exists()]
+
+
+def _apt_get(*arguments: str) -> None:
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    done = subprocess.run(["apt-get", "-qq", *arguments], env=env, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"apt-get {arguments[0]}: {(done.stderr or done.stdout)[-1000:]}")
+
+
+def start(at: Place, runtime: Component) -> None:
+    """Starts kubelet and proxy on a started containerd; returns when the node is Ready."""
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
-    containerd = _containerd(at)
+    runtime.wait_for(lambda: _answers(at.folder), 30)
     import_image(at.folder, pause_image(at.binaries / "pause"))
     kubelet = _kubelet(at)
-    proxy = _proxy(at)
-    kubelet.wait_for(lambda: _node_ready(at), 90)
-    return [proxy, kubelet, containerd]
+    _proxy(at)
+    kube = Kube(at.folder / "admin.kubeconfig", at.binaries / "kubectl")
+    kubelet.wait_for(lambda: _node_ready(kube), 90)
 
 
 def socket_of(folder: Path) -> Path:
@@ -72,32 +82,28 @@ def import_image(folder: Path, archive: bytes | Path) -> None:
         raise StartFailed(f"image import: {done.stderr.decode()[-1000:]}")
 
 
-def docker_archive(name: str, layer: bytes, config: dict[str, object]) -> bytes:
-    """A docker archive of one layer, written with tarfile: no daemon is needed."""
-    diff = hashlib.sha256(layer).hexdigest()
+def docker_archive(name: str, layers: list[bytes], config: dict[str, object]) -> bytes:
+    """A docker archive of these layers (tar files), written with tarfile: no daemon is needed."""
+    digests = [hashlib.sha256(layer).hexdigest() for layer in layers]
     image = {
         "architecture": "amd64",
         "os": "linux",
         "config": config,
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{diff}"]},
-        "history": [{"created_by": "llmzero tests"}],
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}" for digest in digests]},
+        "history": [{"created_by": "llmzero tests"} for _ in layers],
     }
     blob = json.dumps(image).encode()
-    manifest = [
-        {
-            "Config": f"{hashlib.sha256(blob).hexdigest()}.json",
-            "RepoTags": [name],
-            "Layers": [f"{diff}/layer.tar"],
-        }
-    ]
+    paths = [f"{digest}/layer.tar" for digest in digests]
+    config_path = f"{hashlib.sha256(blob).hexdigest()}.json"
+    manifest = [{"Config": config_path, "RepoTags": [name], "Layers": paths}]
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
         for path, data in (
-            (manifest[0]["Config"], blob),
-            (f"{diff}/layer.tar", layer),
+            (config_path, blob),
+            *zip(paths, layers, strict=True),
             ("manifest.json", json.dumps(manifest).encode()),
         ):
-            entry = tarfile.TarInfo(str(path))
+            entry = tarfile.TarInfo(path)
             entry.size = len(data)
             archive.addfile(entry, io.BytesIO(data))
     return out.getvalue()
@@ -111,12 +117,12 @@ def pause_image(program: Path) -> bytes:
         data = program.read_bytes()
         entry.size, entry.mode = len(data), 0o755
         tar.addfile(entry, io.BytesIO(data))
-    return docker_archive(
-        PAUSE, layer.getvalue(), {"Entrypoint": ["/pause"], "User": "65535:65535"}
-    )
+    config: dict[str, object] = {"Entrypoint": ["/pause"], "User": "65535:65535"}
+    return docker_archive(PAUSE, [layer.getvalue()], config)
 
 
-def _containerd(at: Place) -> Component:
+def containerd(at: Place) -> Component:
+    """Starts it, without waiting."""
     folder = at.folder
     cni = folder / "cni"
     cni.mkdir(exist_ok=True)
@@ -161,20 +167,17 @@ conf_dir = "{cni}"
 snapshotter = "overlayfs"
 """
     )
-    containerd = Component(
+    return Component(
         "containerd", ["containerd", "--config", str(folder / "containerd.toml")], folder
     )
 
-    def answers() -> bool:
-        if not socket_of(folder).exists():
-            return False
-        done = subprocess.run(
-            ["ctr", "--address", str(socket_of(folder)), "version"], capture_output=True
-        )
-        return done.returncode == 0
 
-    containerd.wait_for(answers, 30)
-    return containerd
+def _answers(folder: Path) -> bool:
+    """Whether containerd does."""
+    if not socket_of(folder).exists():
+        return False
+    command = ["ctr", "--address", str(socket_of(folder)), "version"]
+    return subprocess.run(command, capture_output=True).returncode == 0
 
 
 def _kubelet(at: Place) -> Component:
@@ -186,10 +189,12 @@ def _kubelet(at: Place) -> Component:
         "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
         "authorization": {"mode": "AlwaysAllow"},
         "cgroupDriver": "cgroupfs",
+        "cgroupRoot": f"/{folder.name}",
         "containerRuntimeEndpoint": f"unix://{socket_of(folder)}",
         "failCgroupV1": False,
         "failSwapOn": False,
         "podLogsDir": str(folder / "pod-logs"),
+        "volumePluginDir": str(folder / "volume-plugins"),
         "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%"},
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
@@ -197,6 +202,7 @@ def _kubelet(at: Place) -> Component:
         "syncFrequency": "5s",
         "maxPods": 110,
         "resolvConf": "/etc/resolv.conf",
+        "clusterDNS": [DNS],  # nobody answers there; without it each pod gets a warning event
     }
     (folder / "kubelet.json").write_text(json.dumps(config))
     kubeconfig = write_kubeconfig(at, "kubelet", at.node_token)
@@ -230,18 +236,6 @@ def _proxy(at: Place) -> Component:
     return Component("kube-proxy", command, at.folder)
 
 
-def _node_ready(at: Place) -> bool:
-    done = subprocess.run(
-        [
-            str(at.binaries / "kubectl"),
-            f"--kubeconfig={at.folder / 'admin.kubeconfig'}",
-            "get",
-            "node",
-            NODE,
-            "-o",
-            'jsonpath={.status.conditions[?(@.type=="Ready")].status}',
-        ],
-        capture_output=True,
-        text=True,
-    )
-    return done.stdout.strip() == "True"
+def _node_ready(kube: Kube) -> bool:
+    path = 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'
+    return kube.run("get", "node", NODE, "-o", path, check=False).stdout == "True"
