@@ -109,6 +109,7 @@ def gaps(curve: Curve, scores: Sequence[Score], sign: float = 1.0) -> list[tuple
     return found
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what overflows is left out
 def features(
     curve: Curve,
     direction: str = "maximize",

@@ -315,6 +315,7 @@ RULES: tuple[Rule, ...] = (
 )
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what overflows is left out
 def diagnose(
     curve: Curve,
     settings: Mapping[str, Any],

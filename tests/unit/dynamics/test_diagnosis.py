@@ -1,15 +1,10 @@
 """Each pathology is found where it is, with evidence, and not where it is not."""
 
-import math
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from llmzero.api.curve import CURVE_METRICS, Curve, PathologyKind, Score
+from llmzero.api.curve import Curve, PathologyKind, Score
 from llmzero.api.stage import Outcome
 from llmzero.dynamics import diagnose
-from llmzero.dynamics.features import features, theil_sen
 from tests.unit.builders import curve
 
 K = PathologyKind
@@ -116,52 +111,116 @@ def test_severe_classes_come_first() -> None:
     assert found == [K.ENTROPY_COLLAPSE, K.TRUNCATION, K.PLATEAU]
 
 
-def test_minimize_turns_the_gain_round() -> None:
-    falling = {0: 0.6, 10: 0.5, 20: 0.4, 30: 0.3}
-    assert features(curve(falling), "minimize")["eval_gain"] == pytest.approx(0.3)
-    assert features(curve(falling), "maximize")["eval_gain"] == pytest.approx(-0.3)
+CRASH = {0: 0.4, 10: 0.2, 20: 0.1, 30: 0.05}
 
 
-def test_drift_adds_up_along_the_path() -> None:
-    found, _ = diagnose(curve(RISING, kl=flat(0.2)), {}, parent_features={"kl_path": 1.0})
-    assert found["kl_path"] == pytest.approx(found["kl_end"] + 1.0, rel=1e-4)
+def scored(scores: dict[int, float], asked: dict[int, float], **metrics: list[float]) -> Curve:
+    """A curve whose evaluations also asked the train reward's own functions."""
+    line = curve(scores, **{**HEALTHY, **metrics})
+    return line.with_(scores=[s.with_(metrics={"reward": asked[s.step]}) for s in line.scores])
 
 
-def test_theil_sen_golden() -> None:
-    """y = 2x with one wild point: median slope 2 (Sen 1968's estimator ignores it)."""
-    points = [(float(x), 2.0 * x) for x in range(10)]
-    points[4] = (4.0, 100.0)
-    slope, low, high = theil_sen(points) or (0, 0, 0)
-    assert slope == pytest.approx(2.0)
-    assert low <= 2.0 <= high
+def test_a_crash_is_drift_even_where_no_kl_is_logged() -> None:
+    assert K.POLICY_DRIFT in kinds(CRASH, reward=ramp(0.4, 0.05))
+    assert K.PLATEAU not in kinds(CRASH, reward=flat(0.0))
+    # The evaluation alone is no crash: the train reward still rises.
+    assert K.POLICY_DRIFT not in kinds(CRASH)
 
 
-def test_theil_sen_needs_three_points() -> None:
-    assert theil_sen([(0, 0), (1, 1)]) is None
-    assert theil_sen([(1, 0), (1, 1), (1, 2)]) is None
+def test_a_strong_reference_is_no_drift() -> None:
+    found = kinds(FLAT, {"beta": 0.1}, kl=flat(1.5), reward=flat(0.4))
+    assert K.OVER_CONSTRAINED in found and K.POLICY_DRIFT not in found
+    assert K.POLICY_DRIFT in kinds(FLAT, {"beta": 0.001}, kl=flat(1.5), reward=flat(0.4))
 
 
-numbers = st.one_of(st.none(), st.floats(-1e6, 1e6))
+def test_drift_over_many_stages_counts_where_nothing_is_gained() -> None:
+    far = {"kl_path": 2.5}
+    for scores, expected in ((FLAT, True), (RISING, False)):
+        _, found = diagnose(curve(scores, **HEALTHY), {}, parent_features=far)
+        assert (K.POLICY_DRIFT in [p.kind for p in found]) is expected
 
 
-@st.composite
-def curves(draw: st.DrawFn) -> Curve:
-    n = draw(st.integers(0, 40))
-    names = draw(st.lists(st.sampled_from(CURVE_METRICS), unique=True))
-    scores = draw(st.lists(st.floats(0, 1), max_size=6))
-    return Curve(
-        steps=list(range(1, n + 1)),
-        metrics={name: draw(st.lists(numbers, min_size=n, max_size=n)) for name in names},
-        scores=[
-            Score(step=i, value=v, standard_error=0.01, questions=10) for i, v in enumerate(scores)
-        ],
+def test_a_reward_learnt_by_heart_is_not_gamed() -> None:
+    scores = {0: 0.4, 10: 0.55, 20: 0.42, 30: 0.36}
+    reward = ramp(0.3, 0.9)
+    for asked, expected in (
+        (scores, [K.OVERFIT]),  # the same functions fall on fresh questions
+        ({0: 0.3, 10: 0.5, 20: 0.7, 30: 0.9}, [K.REWARD_HACKING, K.OVERFIT]),
+    ):
+        _, found = diagnose(scored(scores, asked, reward=reward), {})
+        assert [p.kind for p in found] == expected
+
+
+def test_hacking_takes_two_evaluations_in_a_row() -> None:
+    once = {0: 0.3, 10: 0.42, 20: 0.52, 30: 0.3}
+    assert K.REWARD_HACKING not in kinds(once, reward=ramp(0.3, 0.8))
+
+
+def test_clipping_says_something_only_off_policy() -> None:
+    clipped = {"clip_ratio__region_mean": flat(0.2), "clip_ratio__high_mean": flat(0.15)}
+    assert K.CLIP_SATURATION in kinds(RISING, {"num_iterations": 4}, **clipped)
+    assert K.CLIP_SATURATION not in kinds(RISING, {"num_iterations": 1}, **clipped)
+    _, found = diagnose(curve(RISING, **{**HEALTHY, **clipped}), {"num_iterations": 2})
+    assert "15.0% on the high side" in found[0].evidence
+    # A policy that is wrecked clips nothing any more: the worst points count.
+    wrecked = [0.0, 0.14, 0.17, 0.17] + [0.0] * 26
+    assert K.CLIP_SATURATION in kinds(
+        RISING, {"num_iterations": 4}, clip_ratio__region_mean=wrecked
     )
 
 
-@given(curves(), st.sampled_from([None, *Outcome]))
-def test_any_curve_has_a_defined_diagnosis(found: Curve, outcome: Outcome | None) -> None:
-    numbers, pathologies = diagnose(found, {"beta": 0.1}, outcome)
-    assert len(numbers) <= 64
-    assert len(pathologies) <= 16
-    assert all(math.isfinite(v) for v in numbers.values())
-    assert len({p.kind for p in pathologies}) == len(pathologies)
+def test_a_sampler_that_trails_or_runs_ahead() -> None:
+    for ratio, expected in ((2.5, True), (0.4, True), (1.3, False)):
+        found = kinds(RISING, sampling__importance_sampling_ratio__mean=flat(ratio))
+        assert (K.STALE_SAMPLER in found) is expected
+
+
+def test_gradients_below_the_clipping_norm_do_no_harm() -> None:
+    small = [0.02] * 20 + [0.6, 0.02, 0.7] + [0.02] * 7
+    assert K.GRADIENT_SPIKES not in kinds(RISING, grad_norm=small)
+    assert K.GRADIENT_SPIKES in kinds(RISING, {"max_grad_norm": 0.1}, grad_norm=small)
+    assert K.GRADIENT_SPIKES not in kinds(RISING, grad_norm=[0.5] * 20 + [20.0] + [0.5] * 9)
+
+
+def test_numbers_that_never_come_back_are_found_without_the_outcome() -> None:
+    loss: list[float | None] = [0.1] * 25 + [None] * 5
+    line = curve(RISING, **{**HEALTHY, "loss": loss})
+    _, found = diagnose(line, {}, Outcome.INTERRUPTED)
+    assert found[0].kind is K.NON_FINITE
+    assert "from step 26 on" in found[0].evidence
+
+
+def test_entropy_is_judged_at_temperature_one() -> None:
+    """Samples at temperature 0.2 look collapsed; the protocol's own entropy says otherwise."""
+    cold = curve(FLAT, **{**HEALTHY, "entropy": flat(0.02)})
+    warm = cold.with_(scores=[s.with_(metrics={"entropy": 0.4}) for s in cold.scores])
+    assert K.ENTROPY_COLLAPSE in [p.kind for p in diagnose(cold, {})[1]]
+    assert K.ENTROPY_COLLAPSE not in [p.kind for p in diagnose(warm, {})[1]]
+
+
+def test_paired_answers_find_a_gain_that_unpaired_errors_hide() -> None:
+    """20 of 200 questions are newly solved and none is lost: certain, at any overall error."""
+    line = curve({0: 0.5, 30: 0.6}, error=0.04, reward=flat(0.4))
+    answers = ["f" * 100 + "0" * 100, "f" * 120 + "0" * 80]
+    paired = line.with_(
+        scores=[s.with_(per_question=a) for s, a in zip(line.scores, answers, strict=True)]
+    )
+    assert K.PLATEAU in [p.kind for p in diagnose(line, {})[1]]
+    assert K.PLATEAU not in [p.kind for p in diagnose(paired, {})[1]]
+
+
+def test_the_start_of_a_child_is_its_parents_checkpoint() -> None:
+    """Alone, two equal evaluations look flat; from the parent's checkpoint on they are a gain."""
+    line = curve({20: 0.6, 30: 0.6}, reward=flat(0.6))
+    before = Score(step=40, value=0.3, standard_error=0.02, questions=200)
+    assert K.PLATEAU in [p.kind for p in diagnose(line, {})[1]]
+    assert K.PLATEAU not in [p.kind for p in diagnose(line, {}, start=before)[1]]
+
+
+def test_evidence_cites_metric_steps_and_threshold() -> None:
+    line = curve(RISING, **{**HEALTHY, "completions__clipped_ratio": flat(0.25)})
+    _, (found,) = diagnose(line, {"max_completion_length": 12})
+    assert found.metric == "completions/clipped_ratio"
+    assert found.evidence == (
+        "clipped_ratio 25% over steps 22-30 (report at 10%, act at 20%) at max_completion_length 12"
+    )
