@@ -162,6 +162,9 @@ def read(node: StageNode, stage_steps: int, prompts_per_step: int, sign: float) 
             goodness, variance = sign * scored.value, scored.standard_error**2
             value_step = scored.step
     final = kind is not Kind.IN_FLIGHT
+    # How far a doomed stage gets until it hears of its end depends on the clock: it is charged up
+    # to its last evaluation, so that the same completions grow the same tree.
+    ran = value_step if kind is Kind.CENSORED else status.step
     row = Row(
         node=node,
         name=node.metadata.name,
@@ -179,7 +182,7 @@ def read(node: StageNode, stage_steps: int, prompts_per_step: int, sign: float) 
         tip=max(status.checkpoints, default=None) if final else None,
         value_step=value_step,
         sequence=status.sequence,
-        charge=charge(spec.steps, status.step, status.phase, stage_steps),
+        charge=charge(spec.steps, ran, status.phase, stage_steps),
         segment=spec.segment,
         proposer=spec.provenance.proposer,
         proposal=spec.provenance.proposal,
