@@ -6,9 +6,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ import pytest
 
 from tests.cluster import cgroups, leftovers
 from tests.cluster.client import Kube
-from tests.cluster.cluster import Cluster
 from tests.cluster.process import alive, identity, wait_until
 from tests.cluster.volumes import Claim
 
@@ -101,7 +101,9 @@ def starter() -> Iterator[Callable[[str], tuple[subprocess.Popen[str], Path]]]:
         )
         started.append(process)
         assert process.stdout is not None
-        return process, Path(process.stdout.readline().strip())
+        folder = process.stdout.readline().strip()
+        assert folder, "it did not start; its reason is in stderr"
+        return process, Path(folder)
 
     yield start
     for process in started:
@@ -240,42 +242,25 @@ def test_two_nodes_run_side_by_side_and_one_that_is_killed_leaves_nothing(
     assert kube_node.exists(*running)
 
 
-@pytest.mark.parametrize("janitor", ["lives", "is killed too"])
-def test_a_killed_api_level_leaves_nothing(
-    janitor: str, starter: Callable[[str], tuple[subprocess.Popen[str], Path]]
+def test_clusters_start_at_once_and_killed_ones_leave_nothing(
+    starter: Callable[[str], tuple[subprocess.Popen[str], Path]],
 ) -> None:
-    process, folder = starter("controllers")
-    all_of_it = processes_of(folder)
-    assert len(all_of_it) == 5  # etcd, apiserver, controller manager, scheduler, janitor
-    process.kill()
-    if janitor == "is killed too":
-        for recorded in all_of_it:
-            pid = int(recorded.split()[0])
-            if b"leftovers" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                os.kill(pid, signal.SIGKILL)
-        process.wait()
-        assert wait_until(lambda: not processes_of(folder), 20)
-        assert folder.exists()
-        leftovers.sweep()
-    assert_nothing_left(folder)
+    with ThreadPoolExecutor(2) as pool:
+        (first, first_folder), (second, second_folder) = pool.map(starter, ["api", "api"])
+    all_of_it = processes_of(second_folder)
+    assert len(all_of_it) == 3  # etcd, API server, janitor
+    first.kill()
+    assert_nothing_left(first_folder)
 
-
-def test_api_servers_start_at_once_without_meeting() -> None:
-    folders: list[Path] = []
-
-    def one() -> None:
-        with Cluster("api") as cluster:
-            cluster.kube.run("create", "namespace", "only-here")
-            folders.append(cluster.folder)
-
-    threads = [threading.Thread(target=one) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(set(folders)) == 2
-    for folder in folders:
-        assert_nothing_left(folder)
+    second.kill()
+    for recorded in all_of_it:  # the janitor too: only a later start can sweep
+        with suppress(ProcessLookupError):
+            os.kill(int(recorded.split()[0]), signal.SIGKILL)
+    second.wait()
+    assert wait_until(lambda: not processes_of(second_folder), 20)
+    assert second_folder.exists()
+    leftovers.sweep()
+    assert_nothing_left(second_folder)
 
 
 def test_sweeping_spares_clusters_that_run(kube_api: Kube) -> None:
