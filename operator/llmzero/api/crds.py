@@ -17,11 +17,14 @@ import yaml
 from pydantic import BaseModel
 
 from llmzero.api.base import GROUP, VERSION
-from llmzero.api.catalog import BUILTIN_MODELS
-from llmzero.api.grpo import OWNED
+from llmzero.api.catalog import BUILTIN_MODELS, MODULE_FUNCTION, REWARDS, TASKS
+from llmzero.api.grpo import FIELDS, GONE, NULLABLE, owned
+from llmzero.api.grpo_values import ALLOWED, TRUTH_VALUES
 from llmzero.api.names import SEARCH_NAME_LIMIT
 from llmzero.api.search import TrainingSearch
+from llmzero.api.spec import SearchSpec
 from llmzero.api.stage import StageNode
+from llmzero.api.validation.sections import KEPT_CHECKPOINTS
 
 UNTYPED: dict[str, Any] = {"x-kubernetes-preserve-unknown-fields": True}
 _KEPT = (
@@ -60,11 +63,8 @@ def _frozen(field: str) -> Rule:
     )
 
 
-_MUTABLE = (
-    "strategy.parallelism, budget, suspend, suspendPolicy, approval, agent, trainer.resources"
-)
-_STRATEGY_FROZEN = ("name", "maxDepth", "candidates", "seed", "earlyStopping")
-_TRAINER_FROZEN = ("image", "imagePullPolicy", "queueName", "priorityClassName")
+_STRATEGY_FROZEN = ("name", "options", "maxDepth", "candidates", "seed", "earlyStopping")
+_TRAINER_FROZEN = ("image", "imagePullPolicy", "queueName", "priorityClassName", "podTemplate")
 
 
 def _budget(field: str, spent: str) -> Rule:
@@ -78,6 +78,36 @@ def _budget(field: str, spent: str) -> Rule:
         "or suspend or delete the search",
         f".spec.budget.{field}",
     )
+
+
+def _named(field: str, names: list[str]) -> Rule:
+    return _rule(
+        f"self.{field} in {names!r} || self.{field}.matches('{MODULE_FUNCTION.pattern}')",
+        f"{field}: there is {', '.join(names)}, or module:function",
+        f".{field}",
+    )
+
+
+def _bounds() -> list[Rule]:
+    """What a searched field's range may hold: wrong values that TRL notices late or never."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name, allowed in ALLOWED.items():
+        if FIELDS[name] not in ("int", "float"):
+            continue
+        low = [f"self.min >= {float(allowed.least)}"] if allowed.least is not None else []
+        low += [f"self.min > {float(allowed.above)}"] if allowed.above is not None else []
+        high = [f"self.max <= {float(allowed.most)}"] if allowed.most is not None else []
+        high += [f"self.max < {float(allowed.below)}"] if allowed.below is not None else []
+        for test in (*low, *high):
+            groups.setdefault((test, allowed.words()), []).append(name)
+    return [
+        _rule(
+            f"!(self.name in {names!r}) || !has({test.split()[0]}) || {test}",
+            f"{test.split()[0].removeprefix('self.')}: {words} is allowed for {', '.join(names)}",
+            f".{test.split()[0].removeprefix('self.')}",
+        )
+        for (test, words), names in groups.items()
+    ]
 
 
 RULES: dict[str, list[Rule]] = {
@@ -98,8 +128,32 @@ RULES: dict[str, list[Rule]] = {
         _budget("agentTokens", "agentTokens"),
         _budget("agentDollars", "agentDollars"),
     ],
-    "SearchSpec": [_frozen(f) for f in ("objective", "model", "task", "parameters", "stage")]
-    + [_frozen("evaluation"), _frozen("storage")],
+    "SearchSpec": [
+        *(
+            _frozen(f)
+            for f in ("objective", "model", "task", "parameters", "fixed", "stage", "evaluation")
+        ),
+        _frozen("storage"),
+        _rule(
+            "self.objective.metric in ['eval/accuracy', 'eval/reward'] || "
+            "self.task.rewards.exists(r, self.objective.metric == 'eval/' + r.name || "
+            "r.name.endsWith(':' + self.objective.metric.substring(5))) || "
+            "self.objective.metric.matches('-[0-9]+$')",
+            "objective.metric: eval/accuracy, eval/reward or eval/<name of a reward in "
+            "task.rewards> is needed",
+            ".objective.metric",
+        ),
+    ],
+    "Objective": [
+        _rule(
+            "self.metric != 'eval/accuracy' || !has(self.target) || "
+            "self.target >= 0.0 && self.target <= 1.0",
+            "target: eval/accuracy lies between 0 and 1 (0.95 is 95 %)",
+            ".target",
+        )
+    ],
+    "Task": [_named("name", list(TASKS))],
+    "Reward": [_named("name", list(REWARDS))],
     "ModelSource": [
         _rule(
             "has(self.path) != has(self.builtin)",
@@ -129,11 +183,14 @@ RULES: dict[str, list[Rule]] = {
             ".min",
         ),
         _rule(
-            f"!(self.name in {sorted(OWNED)!r})",
-            "the trainer sets this field itself (from spec.stage, spec.evaluation, spec.model, "
-            "spec.strategy.seed): search another one",
+            f"self.name.startsWith('task.') || self.name.startsWith('rewards.') || "
+            f"self.name in {sorted(f for f in FIELDS if not owned(f))!r}",
+            "this name cannot be searched: it is no field of GRPOConfig, or one that the trainer "
+            "sets itself (spec.stage, spec.strategy.seed, spec.model.dtype); `llmzero validate` "
+            "tells which",
             ".name",
         ),
+        *_bounds(),
     ],
     "StagePlan": [
         _rule(
@@ -142,6 +199,13 @@ RULES: dict[str, list[Rule]] = {
             f".{field}",
         )
         for field in ("evalEvery", "checkpointEvery")
+    ]
+    + [
+        _rule(
+            f"self.checkpointEvery * {KEPT_CHECKPOINTS} >= self.steps",
+            f"a stage has at most {KEPT_CHECKPOINTS} checkpoints: raise checkpointEvery",
+            ".checkpointEvery",
+        )
     ],
     "Strategy": [_frozen(f) for f in _STRATEGY_FROZEN],
     "Trainer": [_frozen(f) for f in _TRAINER_FROZEN],
@@ -260,7 +324,12 @@ def _model(model: type[BaseModel]) -> dict[str, Any]:
             properties[wire] = {}
             continue
         nested = _nested(field.annotation)
-        made = _model(nested) if nested else _convert(raw["properties"][wire], definitions, field)
+        if model is SearchSpec and wire == "fixed":
+            made = _fixed()
+        elif nested:
+            made = _model(nested)
+        else:
+            made = _convert(raw["properties"][wire], definitions, field)
         if field.description:
             made["description"] = field.description
         elif nested and nested.__doc__:
@@ -287,6 +356,63 @@ def _model(model: type[BaseModel]) -> dict[str, Any]:
     rules = RULES.get(model.__name__)
     if rules:
         made["x-kubernetes-validations"] = rules
+    return made
+
+
+_GONE_TYPES = {
+    "warmup_ratio": "number",
+    "max_prompt_length": "integer",
+    "use_liger_loss": "boolean",
+    "save_safetensors": "boolean",
+}
+_TYPES = {"int": "integer", "float": "number", "bool": "boolean", "str": "string"}
+
+
+def _fixed() -> dict[str, Any]:
+    """GRPOConfig's fields by kind and range. Others are kept: the operator says what is wrong."""
+    properties: dict[str, Any] = {}
+    rules: list[Rule] = []
+    for name in sorted([*FIELDS, *GONE]):
+        reason = owned(name) or GONE.get(name)
+        kind = FIELDS.get(name, "any")
+        if reason is not None:
+            # CEL sees typed fields alone.
+            kind = _GONE_TYPES.get(name) or _TYPES.get(kind, "")
+            properties[name] = {"type": kind} if kind else {"x-kubernetes-int-or-string": True}
+            rules.append(_rule(f"!has(self.{name})", f"fixed.{name}: {reason}", f".{name}"))
+        elif kind == "any" or name in TRUTH_VALUES:
+            properties[name] = dict(UNTYPED)
+        else:
+            properties[name] = _setting(name, _TYPES[kind])
+    return {
+        "type": "object",
+        **UNTYPED,
+        "properties": properties,
+        "x-kubernetes-validations": rules,
+    }
+
+
+def _setting(name: str, kind: str) -> dict[str, Any]:
+    made: dict[str, Any] = {"type": kind}
+    if kind == "string":
+        made["maxLength"] = 1024
+    if name in NULLABLE:
+        made["nullable"] = True
+    allowed = ALLOWED.get(name)
+    if allowed is None:
+        return made
+    if allowed.choices:
+        made["enum"] = list(allowed.choices)
+    for bound, value, exclusive in (
+        ("minimum", allowed.least, False),
+        ("minimum", allowed.above, True),
+        ("maximum", allowed.most, False),
+        ("maximum", allowed.below, True),
+    ):
+        if value is not None:
+            made[bound] = value
+            if exclusive:
+                made[f"exclusive{bound.capitalize()}"] = True
     return made
 
 
@@ -341,8 +467,9 @@ def _convert(
             made["items"]["description"] = item.__doc__.split("\n")[0]
     elif schema.get("type") == "object":
         values = schema.get("additionalProperties")
-        if isinstance(values, dict) and values:
-            made["additionalProperties"] = _convert(values, definitions)
+        inner = _convert(values, definitions) if isinstance(values, dict) and values else UNTYPED
+        if "type" in inner:
+            made["additionalProperties"] = inner
         else:
             made.update(UNTYPED)
     if "type" not in made and not made.get("enum"):

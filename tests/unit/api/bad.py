@@ -21,6 +21,8 @@ class Bad:
     path: str
     says: str
     admission: bool
+    server: str
+    """Words of the server's, where it names another field."""
 
 
 def _at(document: Any, path: str) -> tuple[Any, Any]:
@@ -44,5 +46,14 @@ def bad_manifests() -> list[Bad]:
             holder, key = _at(document, path)
             del holder[key]
         label = str(entry.get("set") or entry.get("unset"))
-        found.append(Bad(label, document, entry["path"], entry["says"], entry["admission"]))
+        found.append(
+            Bad(
+                label,
+                document,
+                entry["path"],
+                entry["says"],
+                entry["admission"],
+                entry.get("server", ""),
+            )
+        )
     return found
