@@ -379,11 +379,13 @@ def _fixed() -> dict[str, Any]:
             # CEL sees typed fields alone.
             kind = _GONE_TYPES.get(name) or _TYPES.get(kind, "")
             properties[name] = {"type": kind} if kind else {"x-kubernetes-int-or-string": True}
+            properties[name]["description"] = f"Cannot be set: {reason}."
             rules.append(_rule(f"!has(self.{name})", f"fixed.{name}: {reason}", f".{name}"))
         elif kind == "any" or name in TRUTH_VALUES:
             properties[name] = dict(UNTYPED)
         else:
             properties[name] = _setting(name, _TYPES[kind])
+        properties[name].setdefault("description", f"TRL's GRPOConfig.{name}.")
     return {
         "type": "object",
         **UNTYPED,
