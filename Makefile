@@ -6,7 +6,7 @@ export HF_HUB_OFFLINE ?= 1
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup demo test lint unit integration e2e crds crds-check lock clean \
+.PHONY: help setup kubernetes demo test lint unit integration e2e crds crds-check lock clean \
         cluster cluster-down bench-stage bench-trainer bench-plan bench-operator bench-scale bench-agent
 
 help: ## list the targets
@@ -29,16 +29,19 @@ lint: setup ## ruff, mypy, layers, generated files
 unit: setup ## tests of pure code and of one process
 	$(PY) -m pytest tests/unit -n 2
 
-integration: setup ## tests with the real trainer and the real API server
+kubernetes: setup ## build the test cluster's binaries (7 minutes once, then cached)
+	$(PY) -m tests.cluster build
+
+integration: kubernetes ## tests with the real trainer and the real API server
 	$(PY) -m pytest tests/integration
 
-e2e: setup ## tests with a real kubelet and the real trainer in pods
+e2e: kubernetes ## tests with a real kubelet and the real trainer in pods
 	$(PY) -m pytest tests/e2e
 
 crds: setup ## crds/ from the pydantic models
 	$(PY) -m llmzero.api.crds crds
 
-cluster: setup ## a real one-node Kubernetes on this machine
+cluster: kubernetes ## a real one-node Kubernetes on this machine
 	$(PY) -m tests.cluster up
 
 cluster-down: setup ## stop it and leave nothing behind
