@@ -180,6 +180,18 @@ def test_a_stopped_stage_is_a_bound_that_moves_no_end_of_the_scale(grower: Growe
     assert at["2"] not in values.ranked
 
 
+def test_a_stopped_child_drags_its_parent_no_further_than_the_worst_that_ended(
+    grower: Grower,
+) -> None:
+    grower.grow("0", 0.2)
+    grower.grow("1", 0.4)
+    grower.grow("1-0", -9.0, ran=50, outcome=Outcome.EARLY_STOPPED)
+    values, at = values_of(grower)
+    # Residuals 0.1 at cost 1 and, clipped, -0.1 at cost 0.5; the scale is -0.1 to 0.1.
+    q = 0.75 * (0.1 * 1 - 0.1 * 0.5) / 1.5 + 0.25 * 0.1
+    assert values.q[at["1"]] == pytest.approx((q + 0.1) / 0.2)
+
+
 def test_minimized_objectives_turn_their_sign() -> None:
     grower = Grower(make_search(direction="minimize"))
     grower.grow("0", 0.2)
