@@ -5,7 +5,7 @@ import random
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmzero.api.contract import EvalRecord, StepRecord
@@ -104,6 +104,10 @@ TWO_ATTEMPTS: list[Line] = [
 ]
 
 
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@UNHURRIED
 @given(st.permutations(TWO_ATTEMPTS), st.integers(1, 9))
 def test_the_order_of_records_does_not_matter(records: list[Line], every: int) -> None:
     builder = CurveBuilder()
@@ -114,6 +118,7 @@ def test_the_order_of_records_does_not_matter(records: list[Line], every: int) -
     assert builder.curve() == build(TWO_ATTEMPTS).curve()
 
 
+@UNHURRIED
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=30))
 def test_what_is_not_finite_never_gets_in(values: list[float]) -> None:
     found = build([step(i + 1, v) for i, v in enumerate(values)]).curve()

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmzero.api.curve import CURVE_METRICS, GRAD_NORM_MAX, Curve, Score
@@ -165,6 +165,7 @@ def curves(draw: st.DrawFn) -> Curve:
     )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     curves(),
     st.sampled_from([None, *Outcome]),
@@ -176,14 +177,14 @@ def curves(draw: st.DrawFn) -> Curve:
 def test_any_curve_has_a_defined_diagnosis(
     line: Curve,
     outcome: Outcome | None,
-    settings: dict[str, object],
+    grpo: dict[str, object],
     direction: str,
     parent: dict[str, float] | None,
     carried: bool,
 ) -> None:
     start = line.scores[-1] if line.scores else None
-    found, pathologies = diagnose(line, settings, outcome, parent, direction, start, carried)
-    assert diagnose(line, settings, outcome, parent, direction, start, carried) == (
+    found, pathologies = diagnose(line, grpo, outcome, parent, direction, start, carried)
+    assert diagnose(line, grpo, outcome, parent, direction, start, carried) == (
         found,
         pathologies,
     )
