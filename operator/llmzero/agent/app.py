@@ -18,7 +18,8 @@ from pydantic.json_schema import models_json_schema
 
 from llmzero import __version__
 from llmzero.agent.decide import Decider
-from llmzero.agent.llm import Llm, LlmFailed
+from llmzero.agent.failures import LlmFailed
+from llmzero.agent.llm import Llm
 from llmzero.agent.metrics import Metrics
 from llmzero.agent.prices import load_prices
 from llmzero.agent.prompts import version

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 from pydantic_ai.usage import RunUsage
 
-from llmzero.agent.llm import ENDPOINT_FAILURES, Judged, Llm, LlmAnswer, LlmFailed
+from llmzero.agent.failures import ENDPOINT_FAILURES, LlmFailed
+from llmzero.agent.llm import Judged, Llm, LlmAnswer
 from llmzero.agent.metrics import Metrics
 from llmzero.agent.prices import Price, dollars
 from llmzero.agent.prompts import Prompt, PromptTooLong, proposal_prompt, verdict_prompt
@@ -32,6 +33,9 @@ from llmzero.plots import proposal_picture, verdict_picture
 
 RESERVE = 1.0
 """Seconds of a deadline kept for the rules and the way back (a tenth where that is less)."""
+PATIENCE = 10.0
+"""Seconds after which a missing answer is the endpoint's fault: a caller that waits for one second
+shall not silence the model for everybody."""
 
 Draft = TypeVar("Draft", bound=BaseModel)
 Result = TypeVar("Result")
@@ -70,7 +74,7 @@ class Decider:
         """Diagnosis, branch point and proposals within ``seconds``."""
         started, tokens = time.monotonic(), RunUsage()
         question = _Question(
-            lambda: proposal_prompt(request, self.settings.max_input_tokens, self._vision),
+            lambda: proposal_prompt(request, self.settings.max_input_tokens, self.settings.vision),
             lambda: _drawn(proposal_picture, request),
         )
 
@@ -103,7 +107,7 @@ class Decider:
         """Whether a doomed stage may go on, within ``seconds``."""
         started, tokens = time.monotonic(), RunUsage()
         question = _Question(
-            lambda: verdict_prompt(request, self.settings.max_input_tokens, self._vision),
+            lambda: verdict_prompt(request, self.settings.max_input_tokens, self.settings.vision),
             lambda: _drawn(verdict_picture, request),
         )
 
@@ -142,10 +146,6 @@ class Decider:
         if self.llm is not None:
             await self.llm.aclose()
 
-    @property
-    def _vision(self) -> bool:
-        return self.settings.vision
-
     async def _ask(
         self,
         shape: type[Draft],
@@ -167,7 +167,7 @@ class Decider:
             async with asyncio.timeout(seconds), self._slots:
                 begun = True
                 prompt = await self._in_thread(question.prompt)
-                picture = await self._in_thread(question.picture) if self._vision else None
+                picture = await self._in_thread(question.picture) if self.settings.vision else None
                 answer = await self.llm.ask(shape, prompt, picture, judge, tokens)
         except TimeoutError:
             kind = "deadline" if begun else "queue"
@@ -179,9 +179,9 @@ class Decider:
         else:
             self.breaker.success()
             return prompt, answer
-        if kind == "deadline" or kind in ENDPOINT_FAILURES:
+        if kind in ENDPOINT_FAILURES or (kind == "deadline" and seconds >= PATIENCE):
             self.breaker.failure()
-        elif kind != "queue":
+        elif kind not in ("deadline", "queue"):
             self.breaker.success()
         self._metrics.failed(kind)
         return f"{self.provider}: {words}"

@@ -9,7 +9,6 @@ from typing import Any, Generic, Literal, TypeVar
 import httpx2
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_ai import Agent, BinaryContent, ModelRetry, NativeOutput, PromptedOutput, ToolOutput
-from pydantic_ai import exceptions as errors
 from pydantic_ai import models as ai_models
 from pydantic_ai.models.anthropic import AnthropicModel
 from pydantic_ai.models.openai import OpenAIChatModel
@@ -22,37 +21,14 @@ from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import RunContext
 from pydantic_ai.usage import RunUsage, UsageLimits
 
+from llmzero.agent.failures import LlmFailed, failed
 from llmzero.agent.prompts import Prompt
 from llmzero.agent.settings import MODES, AgentSettings, OutputMode
-from llmzero.agent.transport import (
-    PLACEHOLDER_KEY,
-    AnswerTooLarge,
-    GuardedTransport,
-    KeyUnreadable,
-    tls_context,
-)
-from llmzero.client.judge import clean
+from llmzero.agent.transport import PLACEHOLDER_KEY, GuardedTransport, tls_context
 
 LOG = logging.getLogger(__name__)
 Draft = TypeVar("Draft", bound=BaseModel)
 Result = TypeVar("Result")
-
-Failure = Literal[
-    "invalid", "refused", "truncated", "rate-limited", "unauthorized", "unreachable", "rejected",
-    "server-error", "too-large", "broken",
-]  # fmt: skip
-ENDPOINT_FAILURES = frozenset(
-    ("rate-limited", "unauthorized", "unreachable", "server-error", "too-large", "broken")
-)
-"""Failures that speak against the endpoint, not against one answer: they trip the breaker."""
-
-
-class LlmFailed(Exception):
-    """No valid answer. ``kind`` is for programs; the message quotes nothing that was received."""
-
-    def __init__(self, kind: Failure, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +177,7 @@ class Llm:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            raise _failed(error, judged[-1].problems if judged else [], usage.requests) from None
+            raise failed(error, judged[-1].problems if judged else [], usage.requests) from None
         result = judged[-1].result
         assert result is not None
         return LlmAnswer(result, repaired=usage.requests > 1)
@@ -265,52 +241,3 @@ def _output(mode: OutputMode, shape: type[BaseModel]) -> Any:
     if mode == "tool":
         return ToolOutput(shape, name="answer")
     return PromptedOutput(shape)
-
-
-def _failed(error: Exception, problems: list[str], requests: int) -> LlmFailed:
-    """What happened, in our own words: providers quote keys and prompts in theirs."""
-    for cause in _causes(error):
-        if isinstance(cause, KeyUnreadable):
-            return LlmFailed("unauthorized", str(cause))
-        if isinstance(cause, AnswerTooLarge):
-            return LlmFailed("too-large", str(cause))
-    status = f" (HTTP {error.status_code})" if isinstance(error, errors.ModelHTTPError) else ""
-    match error:
-        case errors.ContentFilterError():
-            return LlmFailed("refused", "the model refused to answer")
-        case errors.OutputTokenLimitExceeded():
-            return LlmFailed("truncated", "the answer was cut off at the output token limit")
-        case errors.UnexpectedModelBehavior() | errors.UsageLimitExceeded():
-            problems = problems or _schema_problems(error)
-            first = f": {clean(problems[0], 300)}" if problems else ""
-            repaired = " after one repair" if requests > 1 else ""
-            return LlmFailed("invalid", f"no valid answer{repaired}{first}")
-        case errors.ModelRateLimitError() | errors.ModelQuotaExceededError():
-            return LlmFailed("rate-limited", f"the endpoint's rate limit is reached{status}")
-        case errors.ModelAuthenticationError():
-            return LlmFailed("unauthorized", f"the endpoint refuses the key{status}")
-        case errors.ModelRequestRejectedError():
-            return LlmFailed("rejected", f"the endpoint rejects the request{status}")
-        case errors.ModelConnectionError() | errors.ModelRequestTimeout():
-            return LlmFailed("unreachable", "the endpoint does not answer")
-        case errors.ModelAPIError():
-            return LlmFailed("server-error", f"the endpoint fails{status}")
-    return LlmFailed("broken", f"the endpoint's answer cannot be read ({type(error).__name__})")
-
-
-def _schema_problems(error: Exception) -> list[str]:
-    """What pydantic found wrong with the last draft, without what it found there."""
-    for cause in _causes(error):
-        retry = getattr(cause, "tool_retry", None)
-        details = getattr(retry, "content", None)
-        if isinstance(details, list):
-            return [f"{'.'.join(str(x) for x in d['loc'])}: {d['msg']}" for d in details]
-    return []
-
-
-def _causes(error: BaseException | None) -> list[BaseException]:
-    chain: list[BaseException] = []
-    while error is not None and error not in chain:
-        chain.append(error)
-        error = error.__cause__ or error.__context__
-    return chain

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from llmzero.agent.decide import Decider
-from llmzero.agent.llm import Llm, LlmFailed
+from llmzero.agent.failures import LlmFailed
+from llmzero.agent.llm import Llm
 from llmzero.agent.metrics import Metrics
 from llmzero.agent.prices import Price
 from llmzero.agent.settings import AgentSettings
@@ -310,6 +311,16 @@ async def test_a_dead_endpoint_is_left_alone(tmp_path: Path) -> None:
         await decider.aclose()
     assert len(endpoint.seen) == 3
     assert "left alone for 30 s more" in notes[-1]
+
+
+async def test_impatient_callers_do_not_silence_the_endpoint(tmp_path: Path) -> None:
+    async with ScriptedEndpoint([Reply(hang=True)]) as endpoint:
+        config = settings(endpoint.url, tmp_path, output_mode="tool")
+        decider = Decider(config, Llm(config), {}, Metrics())
+        for _ in range(4):
+            await decider.propose(question(), 0.2)
+        await decider.aclose()
+    assert len(endpoint.seen) == 4
 
 
 async def test_invalid_answers_do_not_silence_the_endpoint(tmp_path: Path) -> None:
