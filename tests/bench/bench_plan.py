@@ -221,7 +221,12 @@ def machine() -> dict[str, object]:
             model = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "")
     except OSError:
         model = platform.processor()
-    return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version()}
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "load_average": round(os.getloadavg()[0], 1),
+    }
 
 
 def main() -> None:

@@ -100,8 +100,10 @@ def main() -> None:
         root = Path(folder)
         began = time.monotonic()
         ways: dict[str, Launcher] = {"forkserver": Forkserver(root), "fresh": FreshProcess(root)}
-        first_step(ways["forkserver"], root, "warm-up")  # makes the model, loads the server
+        while not ways["forkserver"].ready():
+            time.sleep(0.05)
         ready = time.monotonic() - began
+        first_step(ways["forkserver"], root, "warm-up")  # makes the model, warms caches
         first_step(ways["fresh"], root, "warm-up-fresh")
         firsts: dict[str, list[float]] = {way: [] for way in ways}
         steps: dict[str, list[float]] = {way: [] for way in ways}

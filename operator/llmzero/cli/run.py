@@ -178,7 +178,7 @@ def _compare(first: TrainingSearch, second: TrainingSearch) -> None:
         error = base.difference_error or 0.0
         console.print(
             f"the {what}'s gain over the base: [bold]{winner.value - base.value:+.3f} ± "
-            f"{error:.3f}[/] ({base.value:.3f} → {winner.value:.3f})"
+            f"{error:.3f}[/] ({base.value:.3f} → {winner.value:.3f} at stage {winner.path})"
         )
 
 

@@ -4,8 +4,8 @@ import contextlib
 import os
 from pathlib import Path
 
-from llmzero.local.errors import RunError
 from llmzero.failpoints import failpoint
+from llmzero.local.errors import RunError
 
 
 def write_whole(path: Path, text: str) -> None:

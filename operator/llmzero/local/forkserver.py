@@ -29,11 +29,11 @@ STOP_SECONDS = 10.0
 
 
 class Forkserver:
-    """Starts the server at once and waits for it only when the first stage needs it."""
+    """Starts the server at once; it takes some seconds to be ready."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._ready = False
+        self._was_ready = False
         # A unix socket's path is limited to 107 bytes, so it is not put below the run directory.
         try:
             self._folder = tempfile.TemporaryDirectory(prefix="llmzero-")
@@ -44,6 +44,7 @@ class Forkserver:
         self._server = self._spawn()
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
+        self._began = time.monotonic()
         self._socket.unlink(missing_ok=True)
         threads = os.environ.get("OMP_NUM_THREADS", "1")
         return subprocess.Popen(
@@ -55,12 +56,21 @@ class Forkserver:
             start_new_session=True,  # Ctrl-C is the runner's to handle
         )
 
+    def ready(self) -> bool:
+        """Whether everything is imported. Raises RunError where that failed."""
+        if self._server.poll() is not None:
+            if not self._was_ready:
+                raise RunError(f"the trainer cannot be loaded: {self._said()}")
+            self._server = self._spawn()  # it was killed
+        elif self._socket.exists():
+            self._was_ready = True
+            return True
+        if time.monotonic() > self._began + READY_SECONDS:
+            raise RunError(f"the trainer was not loaded within {READY_SECONDS:.0f} s")
+        return False
+
     def start(self, request: StageRequest, attempt: int, slot: Slot, folder: Path) -> Handle:
-        """Raises RunError where the server or the fork fails."""
-        if self._ready and self._server.poll() is not None:
-            self._server, self._ready = self._spawn(), False  # it was killed
-        self._await()
-        self._ready = True
+        """Raises RunError where the server does not answer or the fork fails."""
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(ANSWER_SECONDS)
         try:
@@ -92,15 +102,6 @@ class Forkserver:
         self._log.close()
         with contextlib.suppress(OSError):
             self._folder.cleanup()
-
-    def _await(self) -> None:
-        deadline = time.monotonic() + READY_SECONDS
-        while not self._socket.exists():
-            if self._server.poll() is not None:
-                raise RunError(f"the trainer cannot be loaded: {self._said()}")
-            if time.monotonic() > deadline:
-                raise RunError(f"the trainer was not loaded within {READY_SECONDS:.0f} s")
-            time.sleep(0.05)
 
     def _said(self) -> str:
         """The server's last words."""

@@ -38,6 +38,10 @@ class Handle(Protocol):
 class Launcher(Protocol):
     """Starts stages. ``close`` leaves no process of the launcher's own behind."""
 
+    def ready(self) -> bool:
+        """Whether ``start`` would start at once. Raises RunError where it never will."""
+        ...
+
     def start(self, request: StageRequest, attempt: int, slot: Slot, folder: Path) -> Handle: ...
 
     def close(self) -> None: ...
@@ -63,6 +67,9 @@ class FreshProcess:
     def __init__(self, root: Path, module: str = "llmzero_trainer") -> None:
         self._root = root
         self._module = module
+
+    def ready(self) -> bool:
+        return True
 
     def start(self, request: StageRequest, attempt: int, slot: Slot, folder: Path) -> Handle:
         try:

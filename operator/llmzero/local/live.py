@@ -6,8 +6,8 @@ from datetime import datetime
 
 from llmzero.api.contract import ResultRecord
 from llmzero.api.stage import StageNode
-from llmzero.local.devices import Slot
 from llmzero.failpoints import failpoint
+from llmzero.local.devices import Slot
 from llmzero.local.files import make_folder
 from llmzero.local.launch import Adopted, Handle, Launcher
 from llmzero.local.process import recall, remember

@@ -13,10 +13,10 @@ from llmzero import strategies
 from llmzero.api.contract import ExitCode
 from llmzero.api.search import SearchStatus, TrainingSearch
 from llmzero.api.stage import Outcome, Phase, StageNode, StageStatus, StopDecision
+from llmzero.failpoints import failpoint
 from llmzero.local.apply import Applier, Asker, drop_unlisted
 from llmzero.local.devices import Slot, slots
 from llmzero.local.errors import RunError, UsageError
-from llmzero.failpoints import failpoint
 from llmzero.local.launch import Ended, Launcher
 from llmzero.local.live import LiveStage, adopt
 from llmzero.local.records import last_words
@@ -64,6 +64,7 @@ class Runner:
         self._asker = asker
         self._live: dict[str, LiveStage] = {}
         self._begun: list[str] = []
+        self._waiting = False
         self._slots = slots(run.search.spec.strategy.parallelism)
         self._interrupts = 0
         self._leaving = False
@@ -95,7 +96,8 @@ class Runner:
 
     def _turn(self) -> None:
         """One look at every stage; at most one completion is recorded, then a plan follows."""
-        now, news = self._clock(), False
+        now, news = self._clock(), self._waiting and self._launcher.ready()
+        self._waiting = self._waiting and not news
         for stage in self._live.values():
             news |= stage.hear(now)
         for name in sorted(self._live):
@@ -192,6 +194,9 @@ class Runner:
         slot = self._free_slot()
         if slot is None or name in self._live:
             return  # a later plan asks again
+        if not self._launcher.ready():
+            self._waiting = True
+            return
         node = run.nodes[name]
         run.save_status(name, lifecycle.begin(node, attempt, self._clock()))
         failpoint("before-launch")

@@ -282,6 +282,8 @@ def test_a_stored_proposal_outside_of_the_space_is_never_run(changes: dict) -> N
     for node in engine.trains():
         assert all(space[n].problem_with(v) is None for n, v in node.spec.parameters.items())
         assert node.spec.provenance.proposer != "agent"
+        answers = node.status.expansion.answers if node.status.expansion else []
+        assert len(answers) <= 1, "an agent whose answer led to nothing is not asked again"
 
 
 def test_a_proposal_that_repeats_a_sibling_is_passed_over() -> None:
