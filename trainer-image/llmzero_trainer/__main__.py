@@ -89,11 +89,12 @@ def run_stage(out: TextIO) -> int:
         return ExitCode.DONE
     except StageError as error:
         return _end_badly(error, directory, emitter, halvings)
-    except OSError as error:
-        problem = from_os_error(error, directory.path)
-        if problem is None:
-            raise
-        return _end_badly(problem, directory, emitter, halvings)
+    except Exception as error:
+        problem = from_os_error(error, directory.path) if isinstance(error, OSError) else None
+        if problem is not None:
+            return _end_badly(problem, directory, emitter, halvings)
+        emitter.result(CRASH, reason="Crash", message=f"{type(error).__name__}: {error}")
+        raise
     finally:
         directory.close()
 

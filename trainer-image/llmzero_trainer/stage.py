@@ -29,7 +29,7 @@ from llmzero_trainer.model import (
     start_path,
 )
 from llmzero_trainer.rewards import RewardSet
-from llmzero_trainer.rewards.base import ID_COLUMN, columns_of
+from llmzero_trainer.rewards.base import ID_COLUMN
 from llmzero_trainer.tasks import LoadedTask
 
 RUNGS = 2
@@ -44,7 +44,6 @@ class Ended:
 
     step: int
     score: Score | None
-    halvings: int
 
 
 class Stage:
@@ -107,7 +106,7 @@ class Stage:
         self._check_positions(policy, task, evaluator)
         done = evaluator.evaluate(policy.model, step)
         self._emitter.evaluation(request.split, done.score, done.tokens, done.seconds)
-        return Ended(step, done.score, self.halvings)
+        return Ended(step, done.score)
 
     def _train(self, task: LoadedTask) -> Ended:
         request = self._request
@@ -131,7 +130,7 @@ class Stage:
             whole = self._directory.last_whole()
             kept = f"saved step {whole[0]}" if whole else "nothing was saved"
             raise interrupted(f"stopped by SIGTERM after step {step}, {kept}")
-        return Ended(step, score, self.halvings)
+        return Ended(step, score)
 
     def _resume_point(self) -> tuple[int, Path] | None:
         """The furthest whole checkpoint; one that was due when SIGTERM came is made regular."""
@@ -154,7 +153,7 @@ class Stage:
             done = self._evaluator(task, rewards, policy.tokenizer).evaluate(policy.model, step)
             self._emitter.evaluation(self._request.split, done.score, done.tokens, done.seconds)
             score = done.score
-        return Ended(step, score, self.halvings)
+        return Ended(step, score)
 
     def _trainer(self, task: LoadedTask, rewards: RewardSet, cut: Batching, resumed: bool) -> Any:
         from datasets import Dataset
@@ -171,13 +170,8 @@ class Stage:
         reference = keep_reference(self._root, request, self._directory)
         rows = self._rows(task, arguments.num_iterations)
         rewards.questions = rows
-        columns: dict[str, list[Any]] = columns_of(rows)
-        columns[ID_COLUMN] = list(range(len(rows)))
-        columns["prompt"] = [prompt_of(q, request, policy.tokenizer) for q in rows]
-        try:
-            data = Dataset.from_dict(columns)
-        except (TypeError, ValueError) as error:
-            raise invalid(f"task: a column holds values of several types: {error}") from error
+        prompts = [prompt_of(q, request, policy.tokenizer) for q in rows]
+        data = Dataset.from_dict({"prompt": prompts, ID_COLUMN: range(len(rows))})
         carried = request.carry_optimizer and start is not None and not resumed
         callback = StageCallback(
             request,
@@ -289,7 +283,10 @@ def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error)
-    return "out of memory" in text or "can't allocate memory" in text
+    return any(
+        words in text
+        for words in ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    )
 
 
 def _classify(error: BaseException) -> StageError | None:

@@ -131,20 +131,18 @@ class StageTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def restore(self, checkpoint: Path) -> None:
         """What transformers does not restore: rollouts in use, and a reference that moves."""
-        self._step = self.state_step(checkpoint) * self.args.gradient_accumulation_steps
+        step = int(checkpoint.name.rsplit("-", 1)[1])
+        self._step = step * self.args.gradient_accumulation_steps
         rollout = checkpoint / ROLLOUT
         if rollout.exists():
             kept = torch.load(rollout, map_location=self.accelerator.device, weights_only=True)
-            self._buffered_inputs, self._step = kept["inputs"], kept["step"]
+            if len(kept["inputs"]) == self.args.steps_per_generation:  # else: on another rung
+                self._buffered_inputs, self._step = kept["inputs"], kept["step"]
         if self.args.sync_ref_model:
             from safetensors.torch import load_file
 
             weights = load_file(checkpoint / REFERENCE / "model.safetensors")
             self.accelerator.unwrap_model(self.ref_model).load_state_dict(weights, strict=False)
-
-    @staticmethod
-    def state_step(checkpoint: Path) -> int:
-        return int(checkpoint.name.rsplit("-", 1)[1])
 
 
 class StageCallback(TrainerCallback):  # type: ignore[misc]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from llmzero.api.contract import ExitCode, StageRequest
-from llmzero.api.spec import ModelSource
+from llmzero.api.spec import ModelSource, Splits
 from tests.integration.trainer.conftest import Bench, Run, addition, same, stage_request
 
 REWARDS = """
@@ -30,6 +30,11 @@ def none_of_them(completions, **_):
 
 def long_ones(completions, **_):
     return [1.0 if len(c) > 3 else None for c in completions]
+
+def unlike(completions, answer, note, **_):
+    assert {type(a) for a in answer} <= {int, str, dict}
+    assert all(n is None or n == {"only": "here"} for n in note), note
+    return [0.5] * len(completions)
 
 async def later(completions, **_):
     return [float(len(c)) for c in completions]
@@ -106,6 +111,42 @@ def test_trls_signature_and_awaitable_rewards(rewarded: Any) -> None:
     score = run.of("eval")[0].score
     assert score.value == pytest.approx(score.metrics["later"], abs=1e-5)
     assert score.per_question == ""  # lengths do not fit into fifteenths of 0..1
+
+
+def test_columns_reach_rewards_as_they_were_written(
+    bench: Bench, rewarded: Any, tmp_path: Path
+) -> None:
+    """Values of several types, missing columns, dicts with different keys."""
+    file = tmp_path / "rows.jsonl"
+    answers = ["7", '"7"', '{"a": 7}', '{"b": 8}']
+    file.write_text(
+        "".join(
+            f'{{"prompt": "{i}+1=", "answer": {answers[i % 4]}'
+            + (', "note": {"only": "here"}}\n' if i % 3 else "}\n")
+            for i in range(60)
+        )
+    )
+    task = addition(
+        name="jsonl",
+        options={"path": str(file)},
+        splits=Splits(train=40, search=6, promote=6, held_out=6),
+        rewards=[{"name": "own_rewards:unlike"}],
+    )
+    run = bench.run(stage_request("n", task=task, steps=2, prompts_per_step=8))
+    assert run.code == 0, run.result.message
+
+
+def test_a_crash_leaves_a_word_behind(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from llmzero_trainer.training import StageTrainer
+
+    def training_step(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError("an error of somebody else's")
+
+    monkeypatch.setattr(StageTrainer, "training_step", training_step)
+    with pytest.raises(ZeroDivisionError):
+        bench.run(stage_request("n"))
+    assert bench.termination()["reason"] == "Crash"
+    assert bench.termination()["message"] == "ZeroDivisionError: an error of somebody else's"
 
 
 def test_dead_groups_are_counted_by_group_even_when_scaled_by_batch(bench: Bench) -> None:

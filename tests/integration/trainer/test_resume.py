@@ -13,7 +13,7 @@ from llmzero.api.contract import ExitCode
 from tests.integration.trainer.conftest import Bench, Run, same, stage_request
 
 
-class CutOffError(Exception):
+class CutOffError(BaseException):
     """Stands for kill -9: nothing in the trainer handles it."""
 
 

@@ -86,12 +86,13 @@ def test_built_in_rewards() -> None:
 def test_groups_without_a_signal_are_counted() -> None:
     found = rewards(Reward(name="exact-match"))
     (function,) = found.functions
+    found.questions = [Question("1+1=", "2"), Question("2+1=", 2)]
     ids = [[1, 2], [1], [3, 4, 5], [6]]
     function(
         prompts=["a", "a", "b", "b"],
         completions=["2", "2", "2", "3"],
         completion_ids=ids,
-        answer=["2", "2", "2", "2"],
+        llmzero_id=[0, 0, 1, 1],
     )
     stats = found.take_stats()
     assert (stats.groups, stats.dead_groups, stats.dead_fraction) == (2, 1, 0.5)

@@ -15,9 +15,14 @@ from llmzero_trainer.rewards.exact_match import matches
 from llmzero_trainer.rewards.math_verify import verified
 from llmzero_trainer.tasks.base import LoadedTask, Question
 
-RewardFunction = Callable[..., list[float | None]]
+RawReward = Callable[[Sequence[Question], list[Any], list[Any], dict[str, Any]], Any]
+"""(questions asked, prompts, completions, what TRL adds) to rewards, not yet checked."""
 ID_COLUMN = "llmzero_id"
-"""Column of the training rows: index of the question; not handed to the user's functions."""
+"""The one column of the training rows beside the prompt: number of the question in the stage.
+
+Answers and columns are looked up by it, so that reward functions get the values that the user
+wrote: Arrow would make all rows of a column agree in type and fill in missing keys.
+"""
 ZERO_STD = 1e-8
 """Below this a group's rewards count as equal (torch.isclose, as TRL does it)."""
 SHOWN = 400
@@ -58,9 +63,9 @@ class RewardSet:
         self._answers: list[list[float | None]] = []
         self.names = unique_names(rewards)
         self.weights = [r.weight for r in rewards]
-        self.questions: list[Question] = []
+        self.questions: Sequence[Question] = []
         """The stage's training rows, by their number in ID_COLUMN."""
-        self._raw = [_build(r, task, self) for r in rewards]
+        self._raw = [_build(r, task) for r in rewards]
         self.functions = [self._training(i) for i in range(len(rewards))]
 
     def take_stats(self) -> StepStats:
@@ -69,20 +74,15 @@ class RewardSet:
         return stats
 
     def score(
-        self, questions: Sequence[Question], prompts: list[Any], completions: list[Any], ids: Any
+        self, asked: Sequence[Question], prompts: list[Any], completions: list[Any], ids: Any
     ) -> list[list[float | None]]:
         """Rewards outside of training: one list for each function. Raises StageError."""
-        keywords: dict[str, Any] = {**columns_of(questions), ID_COLUMN: list(range(len(questions)))}
-        keywords |= {"completion_ids": ids, "trainer_state": None}
-        keywords |= {"log_extra": _ignore, "log_metric": _ignore}
-        training, self.questions = self.questions, list(questions)
-        try:
-            answers = [
-                self._call(index, prompts, completions, dict(keywords))
-                for index in range(len(self._raw))
-            ]
-        finally:
-            self.questions = training
+        extras = {"completion_ids": ids, "trainer_state": None}
+        extras |= {"log_extra": _ignore, "log_metric": _ignore}
+        answers = [
+            self._call(index, asked, prompts, completions, extras)
+            for index in range(len(self._raw))
+        ]
         self._refuse_unscored(answers, prompts, completions)
         return answers
 
@@ -91,26 +91,32 @@ class RewardSet:
         pairs = zip(values, self.weights, strict=True)
         return sum(v * w for v, w in pairs if v is not None)
 
-    def _training(self, index: int) -> RewardFunction:
-        def reward(prompts: list[Any], completions: list[Any], **keywords: Any) -> Any:
+    def _training(self, index: int) -> Callable[..., list[float | None]]:
+        def reward(prompts: list[Any], completions: list[Any], **extras: Any) -> list[float | None]:
+            asked = [self.questions[i] for i in extras.pop(ID_COLUMN)]
             if index == 0:
                 self._answers = []
-            values = self._call(index, prompts, completions, keywords)
+            values = self._call(index, asked, prompts, completions, extras)
             self._answers.append(values)
             if index == len(self._raw) - 1:
                 self._refuse_unscored(self._answers, prompts, completions)
-                self._count(keywords.get("completion_ids") or [])
+                self._count(extras.get("completion_ids") or [])
             return values
 
         reward.__name__ = self.names[index]
         return reward
 
     def _call(
-        self, index: int, prompts: list[Any], completions: list[Any], keywords: dict[str, Any]
+        self,
+        index: int,
+        asked: Sequence[Question],
+        prompts: list[Any],
+        completions: list[Any],
+        extras: dict[str, Any],
     ) -> list[float | None]:
         name = self.names[index]
         try:
-            given = self._raw[index](prompts=prompts, completions=completions, **keywords)
+            given = self._raw[index](asked, prompts, completions, extras)
             if inspect.isawaitable(given):
                 given = asyncio.run(_wait(given))
         except StageError:
@@ -161,24 +167,18 @@ def unique_names(rewards: Sequence[Reward]) -> list[str]:
     return names
 
 
-def _build(reward: Reward, task: LoadedTask, rewards: RewardSet) -> Callable[..., Any]:
+def _build(reward: Reward, task: LoadedTask) -> RawReward:
     options = dict(reward.options)
     match reward.name:
         case "task":
             _refuse_options(reward, options, set())
-
-            def scored(completions: list[Any], **keywords: Any) -> list[float]:
-                asked = [rewards.questions[i] for i in keywords[ID_COLUMN]]
-                pairs = zip(completions, asked, strict=True)
-                return [task.score(text_of(c), q) for c, q in pairs]
-
-            return scored
+            return _per_sample(task.score)
         case "exact-match":
             _refuse_options(reward, options, {"after", "ignore_case"})
-            return _per_sample(lambda c, a: float(matches(c, a, **options)))
+            return _per_sample(lambda c, q: float(matches(c, str(q.answer), **options)))
         case "math-verify":
             _refuse_options(reward, options, set())
-            return _per_sample(verified)
+            return _per_sample(lambda c, q: verified(c, str(q.answer)))
         case name if ":" in name:
             return _own(load_function(name, "task.rewards.name"), options)
         case name:
@@ -188,19 +188,27 @@ def _build(reward: Reward, task: LoadedTask, rewards: RewardSet) -> Callable[...
             )
 
 
-def _per_sample(function: Callable[[str, str], float | None]) -> Callable[..., Any]:
-    def scored(completions: list[Any], answer: list[Any], **_: Any) -> list[float | None]:
-        return [function(text_of(c), str(a)) for c, a in zip(completions, answer, strict=True)]
+def _per_sample(function: Callable[[str, Question], float | None]) -> RawReward:
+    def scored(
+        asked: Sequence[Question], _: list[Any], completions: list[Any], __: dict[str, Any]
+    ) -> list[float | None]:
+        pairs = zip(completions, asked, strict=True)
+        return [function(text_of(c), q) for c, q in pairs]
 
     return scored
 
 
-def _own(function: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
+def _own(function: Callable[..., Any], options: dict[str, Any]) -> RawReward:
     """A function of the user's: TRL's signature, plus its options as keyword arguments."""
 
-    def scored(**keywords: Any) -> Any:
-        keywords.pop(ID_COLUMN, None)
-        return function(**keywords, **options)
+    def scored(
+        asked: Sequence[Question],
+        prompts: list[Any],
+        completions: list[Any],
+        extras: dict[str, Any],
+    ) -> Any:
+        columns = columns_of(asked)
+        return function(prompts=prompts, completions=completions, **columns, **extras, **options)
 
     return scored
 
