@@ -1,5 +1,6 @@
 """A search of fake stages in a directory: started, killed, looked at."""
 
+import contextlib
 import copy
 import json
 import os
@@ -139,7 +140,8 @@ class FakeRun:
     def kill_stages(self) -> int:
         killed = self.processes()
         for pid in killed:
-            os.killpg(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it may just have ended
+                os.killpg(pid, signal.SIGKILL)
         return len(killed)
 
 

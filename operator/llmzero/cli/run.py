@@ -18,8 +18,8 @@ from llmzero.local.devices import slots
 from llmzero.local.errors import RunError, UsageError
 from llmzero.local.forkserver import Forkserver
 from llmzero.local.launch import FreshProcess, Launcher
-from llmzero.local.runner import Runner, run_path
-from llmzero.local.store import RunDirectory, open_run
+from llmzero.local.runner import Runner
+from llmzero.local.store import RunDirectory, open_run, run_path
 from llmzero.report.path import path_to
 
 ENDPOINT = "command-line"

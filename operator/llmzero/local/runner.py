@@ -5,7 +5,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
@@ -143,7 +142,7 @@ class Runner:
             raise wrong(f"stage {node.spec.path}: {message or f'exit code {code}'}")
         parent = run.nodes.get(node.spec.parent or "")
         status = lifecycle.finish(
-            run.search, node, code, result, message, now, next_sequence(run), parent
+            run.search, node, code, result, message, now, run.next_sequence, parent
         )
         failpoint("before-completion")
         run.save_status(node.name, status)
@@ -169,7 +168,7 @@ class Runner:
             stage.result,
             message,
             now,
-            next_sequence(run),
+            run.next_sequence,
         )
 
     def _plan(self, ended: str | None = None) -> None:
@@ -290,14 +289,3 @@ class Runner:
         finally:
             for number, handler in old.items():
                 signal.signal(number, handler)
-
-
-def next_sequence(run: RunDirectory) -> int:
-    """The next place in the search's order of completions."""
-    taken = [n.status.sequence for n in run.nodes.values() if n.status.sequence is not None]
-    return max(taken, default=-1) + 1
-
-
-def run_path(name: str) -> Path:
-    """Where a search runs if nobody says otherwise."""
-    return Path("runs") / name

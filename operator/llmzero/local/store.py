@@ -50,6 +50,12 @@ class RunDirectory:
     def stage(self, node: str) -> Path:
         return self.stages / self.search.metadata.uid / node
 
+    @property
+    def next_sequence(self) -> int:
+        """The next place in the search's order of completions."""
+        taken = [n.status.sequence for n in self.nodes.values() if n.status.sequence is not None]
+        return max(taken, default=-1) + 1
+
     def save_search(self, status: SearchStatus) -> None:
         """The search with a new status; written only where something changed."""
         if status == self.search.status:
@@ -106,6 +112,11 @@ class RunDirectory:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+
+def run_path(name: str) -> Path:
+    """Where a search runs if nobody says otherwise."""
+    return Path("runs") / name
 
 
 def read_run(path: Path) -> RunDirectory:
