@@ -272,7 +272,7 @@ class SlowFakeAgent(SyncProposer):
     """Answers as the rules do, late; stops are vetoed."""
 
     def propose(self, request: ProposalRequest, agent: Agent | None) -> Answered:
-        time.sleep(0.3)
+        time.sleep(0.05)
         return super().propose(request, agent).with_(answered_by="agent", provider="slow-fake")
 
     def review(self, request: VerdictRequest, agent: Agent | None) -> VerdictAnswer:
@@ -282,8 +282,9 @@ class SlowFakeAgent(SyncProposer):
 
 def test_answers_of_an_agent_are_stored_before_stages_come_of_them(lab: Lab) -> None:
     document = manifest(
-        {"parallelism": 2, "options": {"explore": 0}},
-        budget={"stages": 8},
+        {"parallelism": 1, "options": {"explore": 0}},
+        stage={"steps": 2, "evalEvery": 1, "checkpointEvery": 1},
+        budget={"stages": 12},
         agent={"endpoint": "slow-fake"},
     )
     run = lab.run(document, asker=lambda: SlowFakeAgent(RulesProposer()))
