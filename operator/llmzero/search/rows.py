@@ -10,12 +10,14 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 from threading import Lock
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from llmzero.api.parameters import Parameter, Role
 from llmzero.api.search import TrainingSearch
 from llmzero.api.spec import SettingsMap
 from llmzero.api.stage import Outcome, Phase, Purpose, StageNode
@@ -48,6 +50,7 @@ _FIELDS: Final = {
     "constant": "?",
     "replica": "?",
     "audited": "?",
+    "out_of_memory": "?",
     "number": "i",
     "level": "i",
     "steps": "i",
@@ -68,14 +71,26 @@ _FIELDS: Final = {
     "agent_dollars": "d",
     "saved": "d",
 }
-_PACK: Final = struct.Struct("<" + "".join(_FIELDS.values()) + "d" * len(FEATURES))
 _NUMPY: Final = {"b": "i1", "?": "?", "i": "<i4", "q": "<i8", "d": "<f8"}
-COLUMNS: Final = np.dtype(
-    [(name, _NUMPY[code]) for name, code in _FIELDS.items()]
-    + [("features", "<f8", (len(FEATURES),))]
-)
 Columns = npt.NDArray[Any]
-"""One record a row, of dtype :data:`COLUMNS`: -1 and NaN stand for None."""
+"""One record a row; -1 and NaN stand for None. Beside the fields above ``features`` of
+:mod:`llmzero.search.gain` and ``sizes``, the capacity parameters in unit coordinates."""
+
+
+@cache
+def layout(sizes: int) -> tuple[struct.Struct, npt.DTypeLike]:
+    """How a row is packed, and the columns of many, with so many capacity parameters."""
+    packed = "<" + "".join(_FIELDS.values()) + "d" * (len(FEATURES) + sizes)
+    fields: list[Any] = [(name, _NUMPY[code]) for name, code in _FIELDS.items()]
+    fields += [("features", "<f8", (len(FEATURES),)), ("sizes", "<f8", (sizes,))]
+    return struct.Struct(packed), np.dtype(fields)
+
+
+def columns(sizes: int, found: Iterable["Row"], root: bool = False) -> Columns:
+    """The records of rows, after an empty one for the root where that is wanted."""
+    record, dtype = layout(sizes)
+    first = bytes(record.size) if root else b""
+    return np.frombuffer(first + b"".join([row.packed for row in found]), dtype=dtype)
 
 
 @dataclass(slots=True, eq=False)
@@ -111,21 +126,42 @@ class Row:
     packed: bytes = b""
 
 
-NO_ROW: Final = bytes(COLUMNS.itemsize)
-"""The root's record: nothing."""
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What rows are measured by: the same for all nodes of a search."""
+
+    stage_steps: int
+    prompts_per_step: int
+    sign: float
+    """-1 where the objective is minimized."""
+    capacity: tuple[Parameter, ...]
+
+    @classmethod
+    def of(cls, search: TrainingSearch) -> "Frame":
+        spec = search.spec
+        return cls(
+            spec.stage.steps,
+            spec.stage.prompts_per_step,
+            1.0 if spec.objective.direction == "maximize" else -1.0,
+            tuple(p for p in spec.parameters if p.role is Role.CAPACITY),
+        )
+
 
 _CACHE_SEARCHES: Final = 8
 _lock = Lock()
-_cache: OrderedDict[tuple[str, int, int, str], dict[int, Row]] = OrderedDict()
-"""Rows by the id of their node. A row keeps its node alive, so no id can come to mean another."""
+_cache: OrderedDict[str, tuple[Frame, dict[int, Row]]] = OrderedDict()
+"""By UID of the search: rows by the id of their node. A row keeps its node alive, so no id can
+come to mean another."""
 
 
-def rows(search: TrainingSearch, nodes: Iterable[StageNode]) -> tuple[list[Row], list[StageNode]]:
+def rows(
+    search: TrainingSearch, frame: Frame, nodes: Iterable[StageNode]
+) -> tuple[list[Row], list[StageNode]]:
     """Rows of the Train nodes among ``nodes``, in their order, and the other nodes."""
-    stage, direction = search.spec.stage, search.spec.objective.direction
-    key = (search.metadata.uid, stage.steps, stage.prompts_per_step, direction)
-    known = _cache.get(key, {})
-    sign = 1.0 if direction == "maximize" else -1.0
+    key = search.metadata.uid
+    old, known = _cache.get(key, (frame, {}))
+    if old != frame:
+        known = {}
     given = list(nodes)
     found = [known.get(id(node)) for node in given]
     others: list[StageNode] = []
@@ -133,12 +169,12 @@ def rows(search: TrainingSearch, nodes: Iterable[StageNode]) -> tuple[list[Row],
         if row is None:
             node = given[place]
             if node.spec.purpose is Purpose.TRAIN:
-                found[place] = read(node, stage.steps, stage.prompts_per_step, sign)
+                found[place] = read(node, frame)
             else:
                 others.append(node)
     fresh = {id(n): row for n, row in zip(given, found, strict=True) if row is not None}
     with _lock:
-        _cache[key] = fresh
+        _cache[key] = frame, fresh
         _cache.move_to_end(key)
         if len(_cache) > _CACHE_SEARCHES:
             _cache.popitem(last=False)
@@ -150,16 +186,16 @@ def forget() -> None:
     _cache.clear()
 
 
-def read(node: StageNode, stage_steps: int, prompts_per_step: int, sign: float) -> Row:
-    """The row of one Train node. ``sign`` is -1 where the objective is minimized."""
+def read(node: StageNode, frame: Frame) -> Row:
+    """The row of one Train node."""
     spec, status = node.spec, node.status
     kind = kind_of(node)
-    begin = spec.data_offset // prompts_per_step
+    begin = spec.data_offset // frame.prompts_per_step
     goodness, variance, value_step = None, 0.0, min(status.step, spec.steps)
     if kind in (Kind.VALUED, Kind.CENSORED):
         scored = status.result or (status.curve.scores[-1] if status.curve.scores else None)
         if scored is not None:
-            goodness, variance = sign * scored.value, scored.standard_error**2
+            goodness, variance = frame.sign * scored.value, scored.standard_error**2
             value_step = scored.step
     final = kind is not Kind.IN_FLIGHT
     # How far a doomed stage gets until it hears of its end depends on the clock: it is charged up
@@ -182,20 +218,20 @@ def read(node: StageNode, stage_steps: int, prompts_per_step: int, sign: float) 
         tip=max(status.checkpoints, default=None) if final else None,
         value_step=value_step,
         sequence=status.sequence,
-        charge=charge(spec.steps, ran, status.phase, stage_steps),
+        charge=charge(spec.steps, ran, status.phase, frame.stage_steps),
         segment=spec.segment,
         proposer=spec.provenance.proposer,
         proposal=spec.provenance.proposal,
         constant=is_constant(node),
     )
-    row.packed = _packed(row, stage_steps)
+    row.packed = _packed(row, frame)
     return row
 
 
-def _packed(row: Row, stage_steps: int) -> bytes:
+def _packed(row: Row, frame: Frame) -> bytes:
     status = row.node.status
     usages = [a.usage for a in status.expansion.answers] if status.expansion else []
-    saved = max(row.steps - status.step, 0) / stage_steps if stopped_early(row.node) else 0.0
+    saved = max(row.steps - status.step, 0) / frame.stage_steps if stopped_early(row.node) else 0.0
     numbers = {
         "kind": row.kind,
         "phase": PHASES.index(status.phase),
@@ -203,6 +239,7 @@ def _packed(row: Row, stage_steps: int) -> bytes:
         "constant": row.constant,
         "replica": row.proposer == REPLICA,
         "audited": status.audit is not None,
+        "out_of_memory": status.outcome is Outcome.OUT_OF_MEMORY,
         "number": row.number,
         "level": row.path.count("-") + 1,
         "steps": row.steps,
@@ -224,7 +261,9 @@ def _packed(row: Row, stage_steps: int) -> bytes:
         "saved": saved,
     }
     features = vector(status.features if row.kind is Kind.VALUED else {})
-    return _PACK.pack(*(numbers[name] for name in _FIELDS), *features)
+    sizes = [p.to_unit(row.parameters.get(p.name, p.initial)) for p in frame.capacity]
+    record, _ = layout(len(sizes))
+    return record.pack(*(numbers[name] for name in _FIELDS), *features, *sizes)
 
 
 def kind_of(node: StageNode) -> Kind:

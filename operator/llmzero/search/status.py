@@ -11,7 +11,8 @@ from llmzero.api.base import Condition
 from llmzero.api.search import Best, Counts, Ledger, SearchStatus, TrainingSearch
 from llmzero.api.stage import Phase
 from llmzero.search.promotion import Evaluations, best_of, candidates, readings
-from llmzero.search.rows import COLUMNS, PHASES, Kind
+from llmzero.search.rows import PHASES, Kind
+from llmzero.search.rows import columns as records
 from llmzero.search.stopping import false_kill, track
 from llmzero.search.tree import Tree
 from llmzero.search.values import Values
@@ -97,8 +98,8 @@ def _counts(tree: Tree) -> Counts:
 
 
 def _ledger(tree: Tree, values: Values, evaluations: Evaluations) -> Ledger:
-    orphans = b"".join([row.packed for row in tree.orphans])
-    columns = np.concatenate([tree.columns[1:], np.frombuffer(orphans, dtype=COLUMNS)])
+    orphans = records(len(tree.frame.capacity), tree.orphans)
+    columns = np.concatenate([tree.columns[1:], orphans])
     costs = [node.status.cost for node in evaluations.nodes]
     ran_on = np.flatnonzero(tree.columns["audited"] & tree.of_kind(Kind.VALUED)).tolist()
     best = values.leader if ran_on else None

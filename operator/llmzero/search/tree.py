@@ -16,7 +16,7 @@ from llmzero.api.proposals import Expansion
 from llmzero.api.search import TrainingSearch
 from llmzero.api.stage import StageNode
 from llmzero.search.budget import Account
-from llmzero.search.rows import COLUMNS, NO_ROW, SEGMENT_NAMES, Columns, Kind, Row, read, rows
+from llmzero.search.rows import SEGMENT_NAMES, Columns, Frame, Kind, Row, columns, read, rows
 
 ROOT = 0
 Floats = npt.NDArray[np.float64]
@@ -37,12 +37,11 @@ class Tree:
     """
 
     def __init__(self, search: TrainingSearch, nodes: Sequence[StageNode]) -> None:
-        self.search = search
+        self.search, self.frame = search, Frame.of(search)
         self.stage_steps = search.spec.stage.steps
         self.horizon = search.spec.strategy.max_depth * self.stage_steps
-        self.sign = 1.0 if search.spec.objective.direction == "maximize" else -1.0
+        self.sign = self.frame.sign
         self.account = Account.of(search.spec.budget)
-        self._prompts = search.spec.stage.prompts_per_step
         self._stored: dict[int, Expansion] = {}
         self._added: dict[int, list[int]] = {}
         self.rows: list[Row]
@@ -56,7 +55,7 @@ class Tree:
         self._places: dict[str | None, int]
         """Name to its place among what was given, from 1; ``_ranks`` maps places to indices."""
         self._ranks: Ints
-        found, self.evaluations = rows(search, nodes)
+        found, self.evaluations = rows(search, self.frame, nodes)
         self._arrange(found)
         self._sum()
 
@@ -121,11 +120,11 @@ class Tree:
 
     def add(self, node: StageNode) -> int:
         """As if the engine had applied a Create decision. Returns the index of the new row."""
-        row = read(node, self.stage_steps, self._prompts, self.sign)
+        row = read(node, self.frame)
         parent = ROOT if row.parent is None else self.index(row.parent)
         index = len(self.rows)
         self.rows.append(row)
-        self.columns = np.append(self.columns, np.frombuffer(row.packed, dtype=COLUMNS))
+        self.columns = np.append(self.columns, columns(len(self.frame.capacity), [row]))
         self.parent = np.append(self.parent, parent)
         self.visits = np.append(self.visits, 0.0)
         self.flying = np.append(self.flying, 0.0)
@@ -167,8 +166,8 @@ class Tree:
         if -1 in parents:
             return self._arrange(self._without_orphans(found))
         above = np.array([-1, *parents], dtype=np.int64)
-        columns = np.frombuffer(NO_ROW + b"".join([row.packed for row in found]), dtype=COLUMNS)
-        level, number = columns["level"], columns["number"]
+        records = columns(len(self.frame.capacity), found, root=True)
+        level, number = records["level"], records["number"]
         top = int(level.max())
         order = np.zeros(1, dtype=np.int64)
         ranks = np.zeros(len(level), dtype=np.int64)
@@ -181,7 +180,7 @@ class Tree:
             order = np.concatenate([order, here])
         self._ranks = ranks
         self.rows = [cast(Row, None), *(found[place - 1] for place in order[1:].tolist())]
-        self.columns = columns[order]
+        self.columns = records[order]
         self.parent = ranks[above[order]]
         self.parent[ROOT] = -1
         self._parents = self.parent[1:]

@@ -1,12 +1,10 @@
 """What a proposer or a judge may know of the tree: bounded, whatever the size of the tree."""
 
-from heapq import nsmallest
 from itertools import islice
 
-from numpy import flatnonzero
+import numpy as np
 
 from llmzero.api.curve import Curve
-from llmzero.api.parameters import Parameter, Role
 from llmzero.api.proposals import (
     BudgetLeft,
     Infeasible,
@@ -15,9 +13,8 @@ from llmzero.api.proposals import (
     VerdictRequest,
 )
 from llmzero.api.search import TrainingSearch
-from llmzero.api.stage import Outcome
 from llmzero.search.nodes import unit_draw
-from llmzero.search.rows import Kind, Row
+from llmzero.search.rows import Kind
 from llmzero.search.stopping import Doomed
 from llmzero.search.tree import Tree
 from llmzero.search.values import Values
@@ -114,44 +111,23 @@ def infeasible(tree: Tree) -> list[Infeasible]:
     Out of memory is taken back where a stage of at least that capacity ended well: then it was
     the machine's, not the settings'.
     """
-    rows = nsmallest(
-        4 * MOST_INFEASIBLE,
-        (tree.rows[i] for i in flatnonzero(tree.of_kind(Kind.FAILED))),
-        key=lambda r: (not _no_memory(r), -(r.sequence or 0)),
-    )
-    if rows and _no_memory(rows[0]):
-        fits = _fitting(tree)
-        rows = [r for r in rows if not (_no_memory(r) and _fits(tree, fits, r))]
-    return [_infeasible(row) for row in rows[:MOST_INFEASIBLE]]
-
-
-def _no_memory(row: Row) -> bool:
-    return row.node.status.outcome is Outcome.OUT_OF_MEMORY
-
-
-def _fitting(tree: Tree) -> set[tuple[float, ...]]:
-    """Capacities, in unit coordinates, of the stages that ended well."""
-    sizes = _sizes(tree)
-    raw = {
-        tuple(tree.rows[i].parameters[p.name] for p in sizes)
-        for i in flatnonzero(tree.of_kind(Kind.VALUED))
-    }
-    return {tuple(p.to_unit(v) for p, v in zip(sizes, r, strict=True)) for r in raw}
-
-
-def _fits(tree: Tree, fits: set[tuple[float, ...]], row: Row) -> bool:
-    needed = [p.to_unit(row.parameters[p.name]) for p in _sizes(tree)]
-    return any(all(f >= n for f, n in zip(fit, needed, strict=True)) for fit in fits)
-
-
-def _sizes(tree: Tree) -> list[Parameter]:
-    return [p for p in tree.search.spec.parameters if p.role is Role.CAPACITY]
-
-
-def _infeasible(row: Row) -> Infeasible:
-    return Infeasible(
-        parameters=row.parameters, outcome="OutOfMemory" if _no_memory(row) else "Diverged"
-    )
+    columns = tree.columns
+    failed = np.flatnonzero(tree.of_kind(Kind.FAILED))
+    newest = np.lexsort((-columns["sequence"][failed], ~columns["out_of_memory"][failed]))
+    fits = columns["sizes"][tree.of_kind(Kind.VALUED)]
+    found: list[Infeasible] = []
+    for index in failed[newest][: 4 * MOST_INFEASIBLE].tolist():
+        needed = columns["sizes"][index]
+        memory = bool(columns["out_of_memory"][index])
+        if memory and len(needed) and (fits >= needed).all(axis=1).any():
+            continue
+        found.append(
+            Infeasible(
+                parameters=tree.rows[index].parameters,
+                outcome="OutOfMemory" if memory else "Diverged",
+            )
+        )
+    return found[:MOST_INFEASIBLE]
 
 
 def _plain(curve: Curve) -> Curve:
