@@ -127,21 +127,23 @@ class Evaluator:
         conversational = not isinstance(prompts[0], str)
         said = [[{"role": "assistant", "content": t}] if conversational else t for t in texts]
         answers = self._rewards.score(asked, prompts, said, ids)
-        limit = self._generation().max_new_tokens
+        ends = set(end_tokens(model, self._tokenizer))
         rows = []
         for place, question in enumerate(batch):
             mine = range(place * samples, (place + 1) * samples)
             scores = [self._task.score(texts[i], question) for i in mine]
             rows.append(
                 {
-                    "accuracy": [float(s >= RIGHT) for s in scores],
-                    "reward": [self._rewards.total([a[i] for a in answers]) for i in mine],
-                    **{
-                        name: [a[i] for i in mine if a[i] is not None]
-                        for name, a in zip(self._rewards.names, answers, strict=True)
+                    "scores": {
+                        "accuracy": [float(s >= RIGHT) for s in scores],
+                        "reward": [self._rewards.total([a[i] for a in answers]) for i in mine],
+                        **{
+                            name: [a[i] for i in mine if a[i] is not None]
+                            for name, a in zip(self._rewards.names, answers, strict=True)
+                        },
                     },
                     "lengths": [len(ids[i]) for i in mine],
-                    "clipped": [float(len(ids[i]) >= limit) for i in mine],
+                    "clipped": [float(ids[i][-1] not in ends) for i in mine],
                     "texts": [texts[i] for i in mine],
                 }
             )
@@ -161,7 +163,7 @@ class Evaluator:
         )
 
     def _score(self, rows: list[dict[str, Any]], step: int, entropy: "EntropyMeter") -> Score:
-        each = [_mean(r[self._objective]) for r in rows]
+        each = [_mean(r["scores"][self._objective]) for r in rows]
         if any(v is None for v in each):
             missing = each.index(None)
             raise invalid(
@@ -172,7 +174,7 @@ class Evaluator:
         metrics = {
             name: value
             for name in ("accuracy", "reward", *self._rewards.names)
-            if (value := _mean([v for r in rows for v in r[name]])) is not None
+            if (value := _mean([v for r in rows for v in r["scores"][name]])) is not None
         }
         lengths = [n for r in rows for n in r["lengths"]]
         metrics["mean_length"] = statistics.fmean(lengths)

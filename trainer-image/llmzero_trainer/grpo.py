@@ -1,63 +1,21 @@
-"""From a request to a GRPOConfig: fields of the user's, fields of ours, and micro-batches."""
+"""From a request to a GRPOConfig: fields of the user's, fields of ours, and micro-batches.
+
+What a field may be is checked before, too, by ``llmzero validate``; the tables are the same.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmzero.api.contract import StageRequest
+from llmzero.api.grpo import FIELDS, GONE, owned
+from llmzero.api.grpo_values import value_problem
 from llmzero_trainer.errors import invalid
 
 if TYPE_CHECKING:
     from trl import GRPOConfig
 
-OWNED = frozenset(
-    {
-        "gradient_accumulation_steps",
-        "steps_per_generation",
-        "generation_batch_size",
-        "max_steps",
-        "num_train_epochs",
-        "output_dir",
-        "seed",
-        "data_seed",
-        "resume_from_checkpoint",
-        "shuffle_dataset",
-        "remove_unused_columns",
-        "per_device_eval_batch_size",
-        "num_generations_eval",
-        "auto_find_batch_size",
-        "bf16",
-        "fp16",
-        "use_cpu",
-        "report_to",
-        "reward_weights",
-        "model_init_kwargs",
-        "trust_remote_code",
-        "enable_jit_checkpoint",
-    }
-)
-"""Fields that the stage decides; ``save_*``, ``eval_*``, ``logging_*``, ``push_to_hub*`` and
-``hub_*`` belong to them."""
-OWNED_PREFIXES = ("save_", "eval_", "logging_", "push_to_hub", "hub_")
-CHOICES: dict[str, tuple[Any, ...]] = {
-    "loss_type": ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"),
-    "scale_rewards": ("group", "batch", "none", True, False),
-    "importance_sampling_level": ("token", "sequence"),
-}
-BOUNDS: dict[str, tuple[float, float, bool]] = {
-    "learning_rate": (0, 1, True),
-    "temperature": (0, 100, False),
-    "beta": (0, 1e9, True),
-    "top_p": (0, 1, False),
-    "max_completion_length": (1, 2**31, True),
-    "num_generations": (2, 4096, True),
-    "num_iterations": (1, 1000, True),
-    "per_device_train_batch_size": (1, 2**20, True),
-    "weight_decay": (0, 1e9, True),
-    "max_grad_norm": (0, 1e9, True),
-}
-"""Low, high, whether low itself is allowed: values that TRL notices late or never."""
 DEFAULT_GENERATIONS = 8
 DEFAULT_PER_DEVICE = 8
 
@@ -105,22 +63,15 @@ def largest_divisor(number: int, limit: int) -> int:
 
 def check_fields(grpo: Mapping[str, Any]) -> None:
     """Raises StageError (InvalidRequest) that names the first field that cannot be."""
-    from trl import GRPOConfig
-
-    known = {f.name for f in fields(GRPOConfig)}
     for name, value in grpo.items():
-        if name in OWNED or name.startswith(OWNED_PREFIXES):
-            raise invalid(f"{name}: the stage decides this field, it cannot be set")
-        if name not in known:
-            raise invalid(f"{name}: GRPOConfig has no such field")
-        if name in CHOICES and value not in CHOICES[name]:
-            raise invalid(f"{name}: found {value!r}, allowed are {list(CHOICES[name])}")
-        if name in BOUNDS:
-            low, high, closed = BOUNDS[name]
-            number = not isinstance(value, bool) and isinstance(value, int | float)
-            if not number or not (low <= value <= high) or (value == low and not closed):
-                edge = "at least" if closed else "above"
-                raise invalid(f"{name}: found {value!r}, a number {edge} {low:g} is needed")
+        if name not in FIELDS:
+            raise invalid(f"{name}: {GONE.get(name, 'GRPOConfig has no such field')}")
+        reason = owned(name)
+        if reason is not None:
+            raise invalid(f"{name}: cannot be set, {reason}")
+        problem = value_problem(name, value)
+        if problem is not None:
+            raise invalid(f"{name}: found {value!r}, {problem}")
 
 
 def group_size(request: StageRequest) -> int:
@@ -140,7 +91,7 @@ def config(
     from trl import GRPOConfig
 
     check_fields(request.grpo)
-    given = {**request.grpo}
+    given = {k: int(v) if _is_whole(k, v) else v for k, v in request.grpo.items()}
     given.pop("per_device_train_batch_size", None)
     given.setdefault("num_generations", DEFAULT_GENERATIONS)
     given.setdefault("lr_scheduler_type", "constant_with_warmup")
@@ -171,3 +122,8 @@ def config(
         )
     except (TypeError, ValueError) as error:
         raise invalid(f"GRPOConfig refuses the settings: {error}") from error
+
+
+def _is_whole(name: str, value: Any) -> bool:
+    """A whole number that JSON may have made a float: 8.0 generations."""
+    return FIELDS[name] == "int" and isinstance(value, float)

@@ -104,14 +104,19 @@ class Reward(Model):
     )
 
 
+OWN_SCORES = ("accuracy", "reward", "mean_length", "clipped_ratio", "entropy")
+"""Names in ``Score.metrics`` that every evaluation has."""
+
+
 def reward_names(rewards: Sequence[Reward]) -> list[str]:
     """Short names in the order of ``rewards``: of module:function the function, a number where
-    a name comes again. Metrics (``eval/<name>``) and parameters (``rewards.<name>``) use them."""
+    a name comes again or is one of :data:`OWN_SCORES`. Metrics (``eval/<name>``) and parameters
+    (``rewards.<name>``) use them."""
     names: list[str] = []
     for reward in rewards:
         short = reward.name.rsplit(":", 1)[-1]
         name, number = short, 2
-        while name in names:
+        while name in names or name in OWN_SCORES:
             name, number = f"{short}-{number}", number + 1
         names.append(name)
     return names

@@ -50,7 +50,7 @@ def test_questions_are_kept_one_by_one(parent: Run) -> None:
     rows = [json.loads(line) for line in lines]
     assert [r["question"] for r in rows] == list(range(24))
     digits = parent.of("eval")[-1].score.per_question
-    assert [15 * r["accuracy"][0] for r in rows] == [int(d, 16) for d in digits]
+    assert [15 * r["scores"]["accuracy"][0] for r in rows] == [int(d, 16) for d in digits]
     assert rows[0]["prompt"].endswith("=") and rows[0]["completions"][0]
     assert sum("completions" in r for r in rows) == 16
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llmzero.api.spec import Reward
+from llmzero.api.spec import Reward, reward_names
 from llmzero_trainer.errors import StageError, invalid, reward_failed
 from llmzero_trainer.loading import load_function
 from llmzero_trainer.rewards.exact_match import matches
@@ -61,7 +61,7 @@ class RewardSet:
         self._group = group_size
         self._stats = StepStats()
         self._answers: list[list[float | None]] = []
-        self.names = unique_names(rewards)
+        self.names = reward_names(rewards)
         self.weights = [r.weight for r in rewards]
         self.questions: Sequence[Question] = []
         """The stage's training rows, by their number in ID_COLUMN."""
@@ -153,18 +153,6 @@ def columns_of(questions: Sequence[Question]) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {n: [q.columns.get(n) for q in questions] for n in names}
     columns["answer"] = [q.answer for q in questions]
     return columns
-
-
-def unique_names(rewards: Sequence[Reward]) -> list[str]:
-    """Short names for metrics (``rewards/<name>/mean``, ``eval/<name>``), a number where needed."""
-    names: list[str] = []
-    for reward in rewards:
-        short = reward.name.rsplit(":", 1)[-1]
-        name, number = short, 2
-        while name in names:
-            name, number = f"{short}-{number}", number + 1
-        names.append(name)
-    return names
 
 
 def _build(reward: Reward, task: LoadedTask) -> RawReward:

@@ -62,6 +62,8 @@ class _Source:
         from reasoning_gym.utils import extract_answer
 
         answer = extract_answer(completion)
-        return float(
-            self._data.score_answer(completion.strip() if answer is None else answer, entry)
-        )
+        said = completion.strip() if answer is None else answer
+        try:
+            return float(self._data.score_answer(said, entry))
+        except Exception:  # a scorer that trips over what a model made up
+            return 0.0

@@ -32,7 +32,13 @@ def _own(name: str) -> Scorer:
         columns: dict[str, Any] = {
             k: v for k, v in question.columns.items() if open_ended or k in parameters
         }
-        value = function(completion, question.answer, **columns)
+        try:
+            value = function(completion, question.answer, **columns)
+        except Exception as error:
+            raise reward_failed(
+                f"{name} raised {type(error).__name__}: {error}; answer {question.answer!r}, "
+                f"completion {completion[:400]!r}"
+            ) from error
         try:
             number = float(value)
         except (TypeError, ValueError) as error:
