@@ -34,7 +34,7 @@ from llmzero.api.stage import (
     StageNode,
     StageStatus,
 )
-from llmzero.search import rows
+from llmzero.search import table
 from llmzero.search.decisions import Create, Prune
 from llmzero.search.nodes import train_node
 
@@ -179,7 +179,7 @@ def measure(size: int, repeats: int) -> dict[str, object]:
         nodes[name] = nodes[name].with_(status=ended(nodes[name], len(nodes), random))
 
     call()  # fills the slots
-    rows.forget()
+    table.forget()
     complete()
     cold = call()[0]
     calls = []

@@ -57,7 +57,7 @@ class FakePod:
     more: asyncio.Event = field(default_factory=asyncio.Event)
     over: bool = False
     readable: bool = True
-    told: bool = False
+    told: asyncio.Event = field(default_factory=asyncio.Event)
     """Its deletion was asked for."""
     work: "asyncio.Task[None] | None" = None
 
@@ -146,8 +146,10 @@ class FakeKubelet:
     def _certificate(self) -> ssl.SSLContext:
         key, certificate = self._folder / "kubelet.key", self._folder / "kubelet.crt"
         subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={NODE}"]
-            + ["-days", "2", "-keyout", str(key), "-out", str(certificate)],
+            [
+                *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+                *("-subj", f"/CN={NODE}", "-keyout", str(key), "-out", str(certificate)),
+            ],
             check=True,
             capture_output=True,
         )
@@ -159,7 +161,10 @@ class FakeKubelet:
 
     async def _register(self, port: int) -> None:
         with contextlib.suppress(FileExistsError):
-            await self._call("POST", "/api/v1/nodes", {"metadata": {"name": NODE}})
+            labels = {"kubernetes.io/hostname": NODE}
+            await self._call(
+                "POST", "/api/v1/nodes", {"metadata": {"name": NODE, "labels": labels}}
+            )
         room = {"cpu": "1000", "memory": "1Ti", "pods": "1000", "ephemeral-storage": "1Ti"}
         status = {
             "capacity": room,
@@ -222,8 +227,8 @@ class FakeKubelet:
             pod = self._pods[uid] = FakePod(body)
             pod.work = asyncio.create_task(self._live(pod))
         pod = self._pods[uid]
-        if "deletionTimestamp" in body["metadata"] and not pod.told:
-            pod.told = True
+        if "deletionTimestamp" in body["metadata"] and not pod.told.is_set():
+            pod.told.set()
             if pod.over:
                 asyncio.create_task(self._remove(pod))  # noqa: RUF006
 
@@ -243,7 +248,7 @@ class FakeKubelet:
                 await self._train(pod, node, env)
             finally:
                 self._running[node] -= 1
-        if pod.told:
+        if pod.told.is_set():
             await self._remove(pod)
 
     async def _help(self, pod: FakePod, node: str, arguments: list[str]) -> None:
@@ -273,8 +278,7 @@ class FakeKubelet:
         if waits is not None:
             waiting = {"reason": waits["reason"], "message": waits.get("text", "")}
             await self._status(pod, "Pending", {"waiting": waiting})
-            while not pod.told:
-                await asyncio.sleep(0.05)
+            await pod.told.wait()
             await self._end(pod, INTERRUPTED, "")
             return
         await self._status(pod, "Running", {"running": {"startedAt": now()}})
@@ -449,7 +453,7 @@ class FakeStage:
         for step in range(begun + 1, request["steps"] + 1):
             if await self._fault(faults, step):
                 return
-            if self.pod.told:
+            if self.pod.told.is_set():
                 await self._result(INTERRUPTED, None, faults, step=begun)
                 return
             if self.kubelet.seconds:
@@ -464,8 +468,9 @@ class FakeStage:
                 self._say(type="checkpoint", step=step, bytes=1)
             if last or step % request["evalEvery"] == 0:
                 self._evaluate(step, value)
-        while self.kubelet.hold(self.node) and not self.pod.told:
-            await asyncio.sleep(0.02)
+        while self.kubelet.hold(self.node) and not self.pod.told.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.pod.told.wait(), 0.02)
         await self._result(DONE, value, faults)
 
     def _start(self) -> float:
@@ -498,8 +503,7 @@ class FakeStage:
                     await self.kubelet.evict(self.pod)
                     return True
                 case "hang":
-                    while not self.pod.told:
-                        await asyncio.sleep(0.05)
+                    await self.pod.told.wait()
                     await self.kubelet._end(self.pod, 137, "")
                     return True
         return False

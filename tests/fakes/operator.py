@@ -1,5 +1,6 @@
 """The operator as a process of its own against a test cluster: started, killed, looked at."""
 
+import json
 import os
 import signal
 import subprocess
@@ -14,24 +15,35 @@ from llmzero.api.search import TrainingSearch
 from llmzero.api.stage import StageNode
 from tests.cluster.client import Kube
 from tests.fakes.harness import ROOT, _essence
+from tests.fakes.zygote import Forked, Zygote
 
 
 class OperatorProcess:
     """``llmzero operator``; use as a context. Its output lies in ``log``."""
 
     def __init__(
-        self, kube: Kube, folder: Path, *arguments: str, kubeconfig: Path | None = None
+        self,
+        kube: Kube,
+        folder: Path,
+        *arguments: str,
+        kubeconfig: Path | None = None,
+        zygote: Zygote | None = None,
     ) -> None:
         self.kube, self.log, self.arguments = kube, folder / "operator.log", arguments
         self.kubeconfig = kubeconfig or kube.kubeconfig
-        self.process: subprocess.Popen[bytes] | None = None
+        self.zygote = zygote
+        self.process: subprocess.Popen[bytes] | Forked | None = None
 
-    def start(self, **environment: str) -> "subprocess.Popen[bytes]":
+    def start(self, **environment: str) -> "subprocess.Popen[bytes] | Forked":
+        env = {**os.environ, "KUBECONFIG": str(self.kubeconfig), **environment}
+        if self.zygote is not None:
+            self.process = self.zygote.start(self.arguments, env, self.log)
+            return self.process
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "llmzero.cli.main", "operator", *self.arguments],
                 cwd=ROOT,
-                env={**os.environ, "KUBECONFIG": str(self.kubeconfig), **environment},
+                env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -50,7 +62,7 @@ class OperatorProcess:
         return self.process.wait(seconds)
 
     def said(self) -> str:
-        return self.log.read_text(errors="replace")
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def __enter__(self) -> "OperatorProcess":
         self.start()
@@ -113,9 +125,18 @@ def essences(nodes: Sequence[StageNode], uid: str) -> dict[str, Any]:
     for node in nodes:
         name = node.name.removesuffix(f"-{node.spec.purpose.lower()}")
         essence = _essence(node)
-        text = repr(essence).replace(uid, "UID").replace(name.split("-")[1], "TAG")
-        found[f"{node.spec.purpose} {node.name.split('-', 2)[2]}"] = text
+        text = json.dumps(essence).replace(uid, "UID").replace(name.split("-")[1], "TAG")
+        found[f"{node.spec.purpose} {node.name.split('-', 2)[2]}"] = json.loads(text)
     return found
+
+
+def differences(left: Any, right: Any, where: str = "") -> list[str]:
+    """Where two trees differ, leaf by leaf."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        names = sorted({*left, *right})
+        found = [differences(left.get(n, "-"), right.get(n, "-"), f"{where}/{n}") for n in names]
+        return [line for lines in found for line in lines]
+    return [] if left == right else [f"{where}: {left!r} != {right!r}"]
 
 
 def wait_for(

@@ -204,3 +204,26 @@ def test_a_missing_model_is_named_and_may_be_mended(tmp_path: Path) -> None:
     assert made.returncode == 0, made.stderr
     code, _, said = call("run", file, "--dir", tmp_path / "run")
     assert code == 0, said
+
+
+def test_a_forkserver_that_is_killed_is_replaced(undisturbed: Path, tmp_path: Path) -> None:
+    file, directory = manifest(tmp_path), tmp_path / "run"
+    process = llmzero("run", file, "--dir", directory)
+    _wait_for(directory, process, 0)
+    servers = [
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and _is_forkserver(entry, process.pid)
+    ]
+    assert len(servers) == 1
+    os.kill(servers[0], signal.SIGKILL)
+    _, said = process.communicate(timeout=400)
+    assert process.returncode == 0, said
+    assert essence(read_run(directory)) == essence(read_run(undisturbed))
+
+
+def _is_forkserver(entry: Path, parent: int) -> bool:
+    with contextlib.suppress(OSError):
+        fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        return int(fields[1]) == parent and b"forkserver" in (entry / "cmdline").read_bytes()
+    return False

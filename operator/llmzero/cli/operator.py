@@ -9,6 +9,7 @@ import typer
 
 from llmzero.cli.output import Exit, fail
 from llmzero.client.endpoints import EndpointsError
+from llmzero.controller.kube import NoCluster
 from llmzero.controller.lease import LeaseLost
 from llmzero.controller.operator import Settings
 from llmzero.controller.operator import run as run_operator
@@ -60,5 +61,5 @@ def operator(
     )
     try:
         asyncio.run(run_operator(settings))
-    except (LeaseLost, EndpointsError) as error:
+    except (LeaseLost, EndpointsError, NoCluster) as error:
         fail(str(error), Exit.MACHINE)

@@ -1,8 +1,10 @@
 """API calls as plain JSON, with timeouts on every one of them."""
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -31,6 +33,10 @@ PATHS = {
 MERGE_PATCH = "application/merge-patch+json"
 
 
+class NoCluster(RuntimeError):
+    """Neither a service account nor a kubeconfig."""
+
+
 class ApiError(Exception):
     """An answer that is no success; ``status`` is 0 where there was none (timeout, connection)."""
 
@@ -42,6 +48,15 @@ class ApiError(Exception):
     def passing(self) -> bool:
         """Whether the same call may go through later."""
         return self.status in (0, 408, 409, 429) or self.status >= 500
+
+
+def kubeconfig() -> str:
+    """File names as in KUBECONFIG. Raises NoCluster: the library would only log that none exists,
+    and its own default was read when it was imported."""
+    files = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube/config")
+    if not any(Path(part).exists() for part in files.split(os.pathsep)):
+        raise NoCluster(f"no cluster: {files} is not there, set KUBECONFIG")
+    return files
 
 
 def path(kind: str, namespace: str | None, name: str | None = None, sub: str = "") -> str:
@@ -68,7 +83,7 @@ class Kube:
         try:
             config.load_incluster_config()
         except config.ConfigException:
-            await config.load_kube_config()
+            await config.load_kube_config(config_file=kubeconfig())
         settings = client.Configuration.get_default_copy()
         # Every follow of a log holds a connection for as long as its stage runs.
         settings.connection_pool_maxsize = 0

@@ -39,6 +39,9 @@ def unlike(completions, answer, note, **_):
 async def later(completions, **_):
     return [float(len(c)) for c in completions]
 
+def reward(completions, **_):
+    return [0.25] * len(completions)
+
 def signature(prompts, completions, completion_ids, answer, trainer_state, log_metric, **columns):
     assert len(prompts) == len(completions) == len(completion_ids) == len(answer)
     assert set(columns) == {"log_extra"}, columns
@@ -111,6 +114,12 @@ def test_trls_signature_and_awaitable_rewards(rewarded: Any) -> None:
     score = run.of("eval")[0].score
     assert score.value == pytest.approx(score.metrics["later"], abs=1e-5)
     assert score.per_question == ""  # lengths do not fit into fifteenths of 0..1
+
+
+def test_a_reward_may_be_called_reward(rewarded: Any) -> None:
+    score = rewarded("task", "reward").of("eval")[0].score
+    assert score.metrics["reward-2"] == 0.25
+    assert score.metrics["reward"] == pytest.approx(score.metrics["task"] + 0.25, abs=1e-5)
 
 
 def test_columns_reach_rewards_as_they_were_written(
