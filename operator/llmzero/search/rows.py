@@ -1,17 +1,15 @@
 """A StageNode as the planner sees it: plain numbers, read once per object.
 
 Attribute access on pydantic models is what a plan over 10,000 nodes would spend its time on. So
-rows are remembered by the identity of the (frozen) node they were read from, and every row
-carries its numbers packed, so that the columns of a whole tree are one join of bytes.
+a node is read into a row once, and the row carries its numbers packed: the columns of a whole
+tree are one join of bytes.
 """
 
 import struct
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
-from threading import Lock
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +18,7 @@ import numpy.typing as npt
 from llmzero.api.parameters import Parameter, Role
 from llmzero.api.search import TrainingSearch
 from llmzero.api.spec import SettingsMap
-from llmzero.api.stage import Outcome, Phase, Purpose, StageNode
+from llmzero.api.stage import Outcome, Phase, StageNode
 from llmzero.search.budget import SEGMENTS, charge
 from llmzero.search.gain import FEATURES, vector
 
@@ -145,45 +143,6 @@ class Frame:
             1.0 if spec.objective.direction == "maximize" else -1.0,
             tuple(p for p in spec.parameters if p.role is Role.CAPACITY),
         )
-
-
-_CACHE_SEARCHES: Final = 8
-_lock = Lock()
-_cache: OrderedDict[str, tuple[Frame, dict[int, Row]]] = OrderedDict()
-"""By UID of the search: rows by the id of their node. A row keeps its node alive, so no id can
-come to mean another."""
-
-
-def rows(
-    search: TrainingSearch, frame: Frame, nodes: Iterable[StageNode]
-) -> tuple[list[Row], list[StageNode]]:
-    """Rows of the Train nodes among ``nodes``, in their order, and the other nodes."""
-    key = search.metadata.uid
-    old, known = _cache.get(key, (frame, {}))
-    if old != frame:
-        known = {}
-    given = list(nodes)
-    found = [known.get(id(node)) for node in given]
-    others: list[StageNode] = []
-    for place, row in enumerate(found):
-        if row is None:
-            node = given[place]
-            if node.spec.purpose is Purpose.TRAIN:
-                found[place] = read(node, frame)
-            else:
-                others.append(node)
-    fresh = {id(n): row for n, row in zip(given, found, strict=True) if row is not None}
-    with _lock:
-        _cache[key] = frame, fresh
-        _cache.move_to_end(key)
-        if len(_cache) > _CACHE_SEARCHES:
-            _cache.popitem(last=False)
-    return list(fresh.values()), others
-
-
-def forget() -> None:
-    """Drops what is remembered: the next plan reads every object again, as after a restart."""
-    _cache.clear()
 
 
 def read(node: StageNode, frame: Frame) -> Row:

@@ -16,7 +16,8 @@ from llmzero.api.proposals import Expansion
 from llmzero.api.search import TrainingSearch
 from llmzero.api.stage import StageNode
 from llmzero.search.budget import Account
-from llmzero.search.rows import SEGMENT_NAMES, Columns, Frame, Kind, Row, columns, read, rows
+from llmzero.search.rows import SEGMENT_NAMES, Columns, Frame, Kind, Row, columns, read
+from llmzero.search.table import NO_PARENT, link, table
 
 ROOT = 0
 Floats = npt.NDArray[np.float64]
@@ -55,8 +56,13 @@ class Tree:
         self._places: dict[str | None, int]
         """Name to its place among what was given, from 1; ``_ranks`` maps places to indices."""
         self._ranks: Ints
-        found, self.evaluations = rows(search, self.frame, nodes)
-        self._arrange(found)
+        found = table(search, self.frame, nodes)
+        self.evaluations = found.evaluations
+        if NO_PARENT in found.parents:
+            kept = self._without_orphans(found.rows)
+            self._arrange(kept, *link(kept))
+        else:
+            self._arrange(found.rows, found.places.copy(), found.parents)
         self._sum()
 
     def __len__(self) -> int:
@@ -158,13 +164,9 @@ class Tree:
         for first, last in reversed(list(pairwise(self._levels))):
             np.maximum.at(values, self.parent[first:last], values[first:last])
 
-    def _arrange(self, found: list[Row]) -> None:
+    def _arrange(self, found: list[Row], places: dict[str | None, int], parents: list[int]) -> None:
         """Puts the rows into order: by level, then by the parent's place, then by number."""
-        self._places = {row.name: place for place, row in enumerate(found, start=1)}
-        self._places[None] = ROOT
-        parents = [self._places.get(row.parent, -1) for row in found]
-        if -1 in parents:
-            return self._arrange(self._without_orphans(found))
+        self._places = places
         above = np.array([-1, *parents], dtype=np.int64)
         records = columns(len(self.frame.capacity), found, root=True)
         level, number = records["level"], records["number"]

@@ -13,6 +13,7 @@ from llmzero.api import names
 from llmzero.api.spec import EarlyStopping
 from llmzero.api.stage import Phase, Purpose
 from llmzero.search.decisions import Ask, Create, Expand, Plan, Start
+from llmzero.search.table import forget
 
 SLACK = 1e-6
 LENGTHS = [(100, 25), (20, 5), (10, 10), (7, 3), (8, 1)]
@@ -157,12 +158,17 @@ def test_a_free_slot_is_used_while_any_stage_can_go_on(engine: SimulatedEngine) 
 
 @FAST
 @given(engines(), st.randoms(use_true_random=False))
-def test_the_order_of_nodes_does_not_matter(engine: SimulatedEngine, random) -> None:
+def test_neither_the_order_of_nodes_nor_what_is_remembered_matters(
+    engine: SimulatedEngine, random
+) -> None:
     def check(engine: SimulatedEngine, plan: Plan) -> None:
-        shuffled = list(engine.nodes.values())
-        random.shuffle(shuffled)
-        again = strategies.plan(engine.search, shuffled, engine.now)
-        assert again == plan
+        nodes = list(engine.nodes.values())
+        turn = random.randrange(4)
+        if turn == 0:
+            random.shuffle(nodes)
+        elif turn == 1:
+            forget()
+        assert strategies.plan(engine.search, nodes, engine.now) == plan
 
     engine.after_plan = check
     engine.run()

@@ -8,7 +8,8 @@ from simulated_engine import SimulatedEngine, make_search
 from trees import Grower
 
 from llmzero.api.stage import Outcome
-from llmzero.search.rows import Kind, forget
+from llmzero.search.rows import Kind
+from llmzero.search.table import forget
 from llmzero.search.tree import ROOT, Tree
 from llmzero.search.values import Values
 
