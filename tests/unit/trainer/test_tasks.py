@@ -166,6 +166,8 @@ def test_a_task_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "    return float(completion == f'{answer} {unit}')\n"
         "def too_good(completion, answer):\n"
         "    return 2\n"
+        "def trips(completion, answer):\n"
+        "    return 1 / 0\n"
         "def broken(size):\n"
         "    yield 7\n"
     )
@@ -186,9 +188,10 @@ def test_a_task_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         with pytest.raises(StageError) as caught:
             load(name, **options)
         assert words in caught.value.message
-    wild = load("own_task:rows", size=100, scorer="own_task:too_good")
-    with pytest.raises(StageError, match="returned 2"):
-        wild.score("x", wild.train[0])
+    for scorer, words in (("too_good", "returned 2"), ("trips", "raised ZeroDivisionError")):
+        wild = load("own_task:rows", size=100, scorer=f"own_task:{scorer}")
+        with pytest.raises(StageError, match=words):
+            wild.score("x", wild.train[0])
 
 
 def test_reasoning_gym_by_name() -> None:
