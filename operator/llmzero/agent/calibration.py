@@ -13,7 +13,7 @@ from llmzero.api.base import Model
 from llmzero.api.proposals import Answered
 from llmzero.api.stage import Phase, Purpose, StageNode
 from llmzero.dynamics.features import series, tail
-from llmzero.search.pairing import difference
+from llmzero.dynamics.pairing import difference
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,12 +89,12 @@ class Parameter(Model):
             assert self.choices is not None
             if any(type(c) is type(value) and c == value for c in self.choices):
                 return None
-            return f"found {value!r}, allowed are {self.choices}"
+            return f"found {_shown(value)}, allowed are {self.choices}"
         assert self.min is not None and self.max is not None
         if isinstance(value, bool) or not isinstance(value, int | float):
             return f"found {value!r}, a number is needed"
-        if not math.isfinite(value):
-            return f"found {value!r}, a finite number is needed"
+        if not math.isfinite(_float(value)):
+            return f"found {_shown(value)}, a finite number is needed"
         if self.type == "int" and value != int(value):
             return f"found {value:g}, a whole number is needed"
         if not self.min <= value <= self.max:
@@ -114,11 +114,11 @@ class Parameter(Model):
             numbers = [c for c in self.choices if _is_number(c)]
             if not numbers or not _is_number(value):
                 return self.initial
-            return min(numbers, key=lambda c: abs(float(c) - float(value)))
+            return min(numbers, key=lambda c: abs(float(c) - _float(value)))
         assert self.min is not None and self.max is not None
-        number = float(value)
+        number = _float(value)
         if not math.isfinite(number):
-            raise ValueError(f"{self.name}: {value!r} is not finite")
+            raise ValueError(f"{self.name}: {_shown(value)} is not finite")
         number = min(max(number, self.min), self.max)
         if self.type == "int":
             return min(max(round(number), math.ceil(self.min)), math.floor(self.max))
@@ -131,7 +131,7 @@ class Parameter(Model):
             index = self.choices.index(self.clip(value))
             return index / max(len(self.choices) - 1, 1)
         assert self.min is not None and self.max is not None
-        number = min(max(float(value), self.min), self.max)
+        number = min(max(_float(value), self.min), self.max)
         if self.scale == "log":
             return math.log(number / self.min) / math.log(self.max / self.min)
         return (number - self.min) / (self.max - self.min)
@@ -146,6 +146,21 @@ class Parameter(Model):
         if self.scale == "log":
             return self.clip(self.min * (self.max / self.min) ** unit)
         return self.clip(self.min + unit * (self.max - self.min))
+
+
+def _float(value: Scalar) -> float:
+    """As ``float``; a whole number beyond its range (YAML and JSON have such) is infinite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if isinstance(value, int) and value > 0 else -math.inf
+
+
+def _shown(value: Scalar) -> str:
+    """``repr``, but for whole numbers so long that Python refuses to print them."""
+    if isinstance(value, int) and not math.isfinite(_float(value)):
+        return f"a whole number of {value.bit_length()} bits"
+    return repr(value)
 
 
 def _is_number(value: Scalar) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from llmzero.api.contract import ExitCode, ResultRecord
+from llmzero.api.curve import Score
 from llmzero.api.names import depth
 from llmzero.api.search import TrainingSearch
 from llmzero.api.stage import (
@@ -22,13 +23,12 @@ from llmzero.api.stage import (
     StopDecision,
 )
 from llmzero.dynamics import diagnose
+from llmzero.search.budget import charge
 from llmzero.search.observer import StageObserver
 from llmzero.search.request import SPLITS, grpo_settings
 
 __all__ = ["StageObserver", "begin", "finish", "request_stop", "silent"]
 
-FAILED_FLOOR = 0.25
-"""Least charge of a failed stage, in full stages: a free failure let a toy search run for ever."""
 UNCOUNTED_LIMIT = 20
 """Attempts in a row that were preempted before a new checkpoint; then a stage is Failed."""
 KEPT_ATTEMPTS = 8
@@ -227,6 +227,9 @@ def _final(
         grpo_settings(search.spec, node.spec.parameters),
         end.outcome,
         parent_features=parent.status.features if parent else None,
+        direction=search.spec.objective.direction,
+        start=_start(node, parent),
+        carried_reference=node.spec.carry_reference,
     )
     return status.with_(
         phase=end.phase,
@@ -283,16 +286,24 @@ def _result(node: StageNode, result: ResultRecord | None) -> Result | None:
     )
 
 
+def _start(node: StageNode, parent: StageNode | None) -> Score | None:
+    """The parent's evaluation of the checkpoint that the stage starts from."""
+    start = node.spec.start
+    if parent is None or start is None or start.node != parent.name:
+        return None
+    scores = (s for s in parent.status.curve.scores if s.step == start.step)
+    return next(scores, None)
+
+
 def _cost(
     search: TrainingSearch, node: StageNode, result: ResultRecord | None, phase: Phase
 ) -> Cost:
-    """Steps that ran in full stages' worth, with a floor for failures; evaluations charge none."""
-    status, cost, full = node.status, node.status.cost, search.spec.stage.steps
-    stages = max(status.step, result.step if result else 0) / full
-    if phase is Phase.FAILED:
-        stages = max(stages, min(FAILED_FLOOR, node.spec.steps / full))
+    """What the stage is charged in the end; the ledger counts the same (:func:`charge`)."""
+    status, cost = node.status, node.status.cost
+    ran = max(status.step, result.step if result else 0)
+    trained = node.spec.steps if node.spec.purpose is Purpose.TRAIN else 0
     return cost.with_(
-        stages=stages if node.spec.purpose is Purpose.TRAIN else 0.0,
+        stages=charge(trained, ran, phase, search.spec.stage.steps),
         device_seconds=max(cost.device_seconds, result.device_seconds if result else 0.0),
         train_tokens=max(cost.train_tokens, result.train_tokens if result else 0),
         eval_tokens=max(cost.eval_tokens, result.eval_tokens if result else 0),

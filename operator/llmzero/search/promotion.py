@@ -7,8 +7,8 @@ from typing import Literal
 
 from llmzero.api.search import Reading
 from llmzero.api.stage import Phase, Purpose, StageNode
+from llmzero.dynamics.pairing import difference
 from llmzero.search.nodes import evaluation_node
-from llmzero.search.pairing import difference
 from llmzero.search.tree import ROOT, Tree
 from llmzero.search.values import Values
 

@@ -15,8 +15,8 @@ from llmzero.api.parameters import Parameter, Role
 from llmzero.api.proposals import VerdictAnswer, VerdictRequest
 from llmzero.api.spec import EarlyStopping
 from llmzero.api.stage import Audit, Phase, StageNode, StopDecision
+from llmzero.dynamics.pairing import Difference, difference
 from llmzero.search.nodes import unit_draw
-from llmzero.search.pairing import Difference, difference
 from llmzero.search.rows import Kind
 from llmzero.search.tree import Tree
 from llmzero.search.values import Values

@@ -76,6 +76,7 @@ def proposal_request(
         path=[view(tree, i, with_curve=True) for i in path],
         curve=_plain(row.node.status.curve),
         children=[view(tree, i) for i in tree.children(index)[-MOST_CHILDREN:]],
+        siblings=[view(tree, i) for i in _siblings(tree, index)],
         best=[view(tree, i, with_curve=place == 0) for place, i in enumerate(best)],
         infeasible=failures,
         budget=BudgetLeft(
@@ -85,6 +86,14 @@ def proposal_request(
         count=count,
         seed=int(unit_draw("proposals", search.spec.strategy.seed, request_id) * 2**31),
     )
+
+
+def _siblings(tree: Tree, index: int) -> list[int]:
+    """The other children of the stage's parent: the one that went on unchanged (child 0) and the
+    newest."""
+    parent = int(tree.parent[index])
+    others = [i for i in tree.children(parent) if i != index] if parent >= 0 else []
+    return others if len(others) <= MOST_CHILDREN else [others[0], *others[1 - MOST_CHILDREN :]]
 
 
 def verdict_request(tree: Tree, values: Values, doomed: Doomed) -> VerdictRequest:

@@ -19,6 +19,7 @@ from llmzero.api.contract import (
 from llmzero.api.curve import Score
 from llmzero.api.stage import (
     Change,
+    CheckpointRef,
     Outcome,
     Phase,
     Purpose,
@@ -26,6 +27,7 @@ from llmzero.api.stage import (
     StageStatus,
     StopDecision,
 )
+from llmzero.search.budget import charge
 from llmzero.search.lifecycle import (
     UNCOUNTED_LIMIT,
     StageObserver,
@@ -301,9 +303,25 @@ def test_evaluations_report_their_own_split_and_charge_no_stages() -> None:
     assert ended(node, ExitCode.INVALID_REQUEST).status.cost.stages == 0
 
 
-def test_a_short_stage_that_fails_is_charged_at_most_its_own_length() -> None:
+def test_a_failure_is_charged_as_the_ledger_charges_it() -> None:
     status = ended(begun(stage(steps=4)), ExitCode.DIVERGED).status
-    assert status.cost.stages == 0.1
+    assert status.cost.stages == charge(4, 0, Phase.FAILED, 40) == 0.25
+
+
+def test_what_the_stage_is_diagnosed_by_comes_from_the_search_and_the_parent() -> None:
+    """Gains count in the objective's direction, from the score of the start checkpoint; the KL
+    of a carried reference adds nothing to the parent's."""
+    parent = a_run()
+    parent = parent.with_(status=finish(search(), parent, 0, None, "", NOW, 0))
+    parent.status.features["kl_path"] = 5.0
+    child = stage("0-0", start=CheckpointRef(node=parent.name, step=20))
+    child = heard(begun(child), *history())  # from .1 to .2 again: a step back after .2
+    found = finish(search(), child, 0, None, "", NOW, 1, parent).features
+    alone = finish(search(), child, 0, None, "", NOW, 1).features
+    assert found["eval_gain"] == pytest.approx(0.0, abs=1e-9)
+    assert alone["eval_gain"] == pytest.approx(0.1)
+    lower = search(objective={"metric": "eval/accuracy", "direction": "minimize"})
+    assert finish(lower, child, 0, None, "", NOW, 1).features["eval_gain"] == pytest.approx(-0.1)
 
 
 CODES = st.sampled_from([None, *(int(c) for c in ExitCode), 1, 2, 137, -9, 143])

@@ -12,8 +12,8 @@ from llmzero.api.proposals import VerdictAnswer
 from llmzero.api.search import TrainingSearch
 from llmzero.api.spec import EarlyStopping
 from llmzero.api.stage import Audit, Outcome, Phase, StopDecision
+from llmzero.dynamics.pairing import Difference, difference
 from llmzero.search.decisions import MarkAudit, Review, Stop
-from llmzero.search.pairing import Difference, difference
 from llmzero.search.stopping import (
     after_review,
     audited,

@@ -49,6 +49,8 @@ def test_a_question_tells_path_siblings_best_and_failures() -> None:
     assert request.path[1].value == pytest.approx(0.4)
     assert request.budget.depth == 5, "one stage of six is behind it"
     assert request.budget.stages == pytest.approx(24 - 0.25 - 0.75 - 1 - 1 - 1 - 0.25)
+    assert request.siblings == []
+    assert [s.path for s in request_for(grower, "0-0-1").siblings] == ["0-0-0"]
     assert (request.count, request.stage_steps, request.request_id) == (2, 100, "id-1")
     assert (
         "per_question" not in request.model_dump_json() or '"f0"' not in request.model_dump_json()
