@@ -205,7 +205,10 @@ class Strategy(Model):
     """Who proposes the next stages."""
 
     name: str = Field(
-        "llmzero", pattern=DNS_LABEL, max_length=63, description="llmzero, random or grid."
+        "llmzero",
+        pattern=DNS_LABEL,
+        max_length=63,
+        description="llmzero, grid, random, tpe, asha, pbt or schedule.",
     )
     options: dict[str, Any] = Field(
         default_factory=dict, description="Options of the strategy, by name."

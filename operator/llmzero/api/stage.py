@@ -71,8 +71,8 @@ class Provenance(Model):
 
     proposer: str = Field(
         max_length=63,
-        description="initial, continue, rules, agent, explore, random, grid, replica, finish, "
-        "promote or held-out.",
+        description="initial, continue, rules, agent, explore, random, grid, tpe, asha, pbt, "
+        "schedule, replica, finish, promote or held-out.",
     )
     rationale: str = Field("", max_length=2048, description="Why, in words.")
     expected: dict[str, float] = Field(

@@ -2,23 +2,30 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from importlib.util import find_spec
 from typing import Any, Final
 
 from llmzero.api.search import TrainingSearch
 from llmzero.api.stage import StageNode
 from llmzero.search import plan as search_plan
 from llmzero.search.decisions import Plan
+from llmzero.strategies.asha import ASHA
 from llmzero.strategies.base import BaseStrategy
 from llmzero.strategies.grid import GridSearch
 from llmzero.strategies.llmzero import LLMZero
 from llmzero.strategies.options import Options, problems
+from llmzero.strategies.pbt import PBT
 from llmzero.strategies.random_search import RandomSearch
 from llmzero.strategies.schedule import Schedule
+from llmzero.strategies.tpe import TPESearch
 
 STRATEGIES: Final[Mapping[str, type[BaseStrategy]]] = {
     "llmzero": LLMZero,
     "random": RandomSearch,
     "grid": GridSearch,
+    "tpe": TPESearch,
+    "asha": ASHA,
+    "pbt": PBT,
     "schedule": Schedule,
 }
 
@@ -42,6 +49,8 @@ def check_options(name: str, options: Mapping[str, Any]) -> list[str]:
     if strategy is None:
         allowed = ", ".join(sorted(STRATEGIES))
         return [f"strategy.name: found {name!r}, allowed are {allowed}"]
+    if strategy is TPESearch and find_spec("optuna") is None:
+        return ["strategy.name: tpe needs Optuna, which is not installed: pip install llmzero[tpe]"]
     return problems(options, strategy.OPTIONS, name)
 
 

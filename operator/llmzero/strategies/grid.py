@@ -7,9 +7,12 @@ from typing import Any, ClassVar
 from llmzero.api.base import Scalar
 from llmzero.api.parameters import Parameter
 from llmzero.api.spec import SettingsMap
-from llmzero.api.stage import Provenance
-from llmzero.strategies.options import Options, one_of, points
+from llmzero.api.stage import Provenance, StageNode
+from llmzero.search.nodes import train_node
+from llmzero.search.rows import Row
+from llmzero.strategies.options import Options, fractions, one_of, points
 from llmzero.strategies.runs import RunsStrategy
+from llmzero.strategies.space import LEARNING_RATE
 
 DEFAULT_POINTS = 3
 
@@ -18,27 +21,76 @@ class GridSearch(RunsStrategy):
     """``points``: values a dimension (a number for all, or by name); choices are all taken.
 
     ``order``: seeded visits the grid in a shuffled order, lexicographic as declared, the last
-    parameter fastest.
+    parameter fastest. ``decay``: one more dimension, the learning rate of the last stage as a
+    fraction of the first one's; it falls by the same factor from stage to stage (1: constant).
     """
 
-    OPTIONS: ClassVar[Options] = {"points": points, "order": one_of("seeded", "lexicographic")}
+    OPTIONS: ClassVar[Options] = {
+        "points": points,
+        "order": one_of("seeded", "lexicographic"),
+        "decay": fractions,
+    }
 
     def setting(self, run: int) -> tuple[SettingsMap, Provenance] | None:
+        found = self._point(run)
+        if found is None:
+            return None
+        point, decay, size = found
+        why = f"point {run + 1} of a grid of {size}"
+        if decay != 1:
+            why += f", the learning rate decays to {decay:g} of it"
+        return point, Provenance(proposer="grid", rationale=why)
+
+    def following(self, index: int) -> StageNode:
+        row = self.tree.rows[index]
+        found = self._point(int(row.path.partition("-")[0]))
+        if found is None or found[1] == 1:
+            return super().following(index)
+        return self._decayed(row, found[0], found[1])
+
+    def _decayed(self, row: Row, point: SettingsMap, decay: float) -> StageNode:
+        """The next stage of a run whose learning rate decays from stage to stage."""
+        assert row.tip is not None
+        begin = row.begin + row.tip
+        rate = next(p for p in self.search.spec.parameters if p.name == LEARNING_RATE)
+        last = max(self.tree.horizon - self.tree.stage_steps, 1)
+        share = min(begin / last, 1.0)
+        return train_node(
+            self.search,
+            parent=row.node,
+            number=0,
+            steps=self.child_steps(begin),
+            parameters={**point, rate.name: rate.clip(float(point[rate.name]) * decay**share)},
+            provenance=Provenance(
+                proposer="grid", rationale=f"the learning rate decays to {decay:g} of the first"
+            ),
+            segment="tree",
+            start_step=row.tip,
+            carry_optimizer=True,
+            carry_reference=True,
+        )
+
+    def _point(self, run: int) -> tuple[SettingsMap, float, int] | None:
+        """Settings and decay of a point, and the size of the grid; None beyond it."""
         parameters = self.search.spec.parameters
         axes = [axis(p, self._points(p.name)) for p in parameters]
+        axes.append(self._decays())
         size = math.prod(len(a) for a in axes)
         if run >= size:
             return None
         place = run
         if self.options.get("order", "seeded") == "seeded":
             place = shuffled(run, size, self.seed)
-        point: SettingsMap = {}
-        for parameter, values in reversed(list(zip(parameters, axes, strict=True))):
+        chosen: list[Any] = []
+        for values in reversed(axes):
             place, rest = divmod(place, len(values))
-            point[parameter.name] = values[rest]
-        point = {p.name: point[p.name] for p in parameters}
-        why = f"point {run + 1} of a grid of {size}"
-        return point, Provenance(proposer="grid", rationale=why)
+            chosen.insert(0, values[rest])
+        names = [p.name for p in parameters]
+        return dict(zip(names, chosen[:-1], strict=True)), float(chosen[-1]), size
+
+    def _decays(self) -> list[Scalar]:
+        searched = any(p.name == LEARNING_RATE for p in self.search.spec.parameters)
+        return list(self.options.get("decay", [1.0])) if searched else [1.0]
 
     def _points(self, name: str) -> int:
         chosen: Any = self.options.get("points", DEFAULT_POINTS)

@@ -45,3 +45,34 @@ def points(value: Any) -> str | None:
         if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= 1000:
             return f"found {number!r}, a whole number from 1 to 1000 is needed"
     return None
+
+
+def whole(low: int, high: int) -> Check:
+    """A whole number from ``low`` to ``high``."""
+
+    def check(value: Any) -> str | None:
+        inside = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+        return None if inside else f"found {value!r}, a whole number from {low} to {high} is needed"
+
+    return check
+
+
+def number(low: float, high: float) -> Check:
+    """A number from ``low`` to ``high``."""
+
+    def check(value: Any) -> str | None:
+        plain = isinstance(value, int | float) and not isinstance(value, bool)
+        inside = plain and low <= value <= high
+        return None if inside else f"found {value!r}, a number from {low:g} to {high:g} is needed"
+
+    return check
+
+
+def fractions(value: Any) -> str | None:
+    """A list of numbers above 0 and at most 1, none twice."""
+    if not isinstance(value, list) or not value:
+        return f"found {value!r}, a list of numbers above 0 and at most 1 is needed"
+    for item in value:
+        if isinstance(item, bool) or not isinstance(item, int | float) or not 0 < item <= 1:
+            return f"found {item!r}, a number above 0 and at most 1 is needed"
+    return "a value stands twice" if len(set(value)) < len(value) else None

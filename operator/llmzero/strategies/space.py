@@ -17,6 +17,8 @@ LEARNING_RATE: Final = "learning_rate"
 LOCAL_FACTOR: Final = 3.0
 LOCAL_SHIFT: Final = 0.25
 MOST_MOVED: Final = 4
+DRAWS: Final = 64
+"""Points drawn before a space counts as used up."""
 
 
 def draw(parameters: Sequence[Parameter], *seed: object) -> SettingsMap:
@@ -77,6 +79,23 @@ def _moved(parameter: Parameter, value: Scalar, draw_: float) -> Scalar:
         place = parameter.choices.index(parameter.clip(value)) + step
         return parameter.choices[min(max(place, 0), len(parameter.choices) - 1)]
     return parameter.from_unit(parameter.to_unit(value) + LOCAL_SHIFT * draw_)
+
+
+def fresh_point(
+    parameters: Sequence[Parameter],
+    taken: Sequence[SettingsMap],
+    failures: Sequence[Infeasible],
+    *seed: object,
+) -> SettingsMap | None:
+    """The initial point where nothing is taken, then drawn ones: none twice, none that is known
+    to fail. None where the space is used up."""
+    if not taken:
+        return {p.name: p.clip(p.initial) for p in parameters}
+    for attempt in range(DRAWS):
+        point = draw(parameters, *seed, attempt)
+        if point not in taken and not hopeless(parameters, point, failures):
+            return point
+    return None
 
 
 def nearby(
