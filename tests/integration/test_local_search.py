@@ -192,7 +192,7 @@ def test_a_missing_model_is_named_and_may_be_mended(tmp_path: Path) -> None:
     model = tmp_path / "model"
     file = manifest(tmp_path, model={"path": str(model)}, budget={"stages": 1})
     code, _, said = call("run", file, "--dir", tmp_path / "run")
-    assert code == 2
+    assert code == 1, "the machine is in the way, not the manifest"
     assert str(model) in said
     assert "Traceback" not in said
     made = subprocess.run(
