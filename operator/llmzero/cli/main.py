@@ -8,6 +8,7 @@ import typer
 
 from llmzero import __version__
 from llmzero.cli import inspect
+from llmzero.cli.bench import bench
 from llmzero.cli.run import retrain, run
 
 LAZY = {
@@ -29,6 +30,7 @@ app.command()(inspect.strategy)
 app.command()(inspect.report)
 app.command()(inspect.validate)
 app.command()(retrain)
+app.command()(bench)
 
 
 def _version(wanted: bool) -> None:

@@ -1,0 +1,47 @@
+"""Who is compared, by name: a strategy with its options. Ablations change one part of llmzero."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+OURS: Final = "llmzero"
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """``early_stopping``: the curve-against-best rule (ASHA and PBT never use it)."""
+
+    strategy: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    early_stopping: bool = True
+    text: str = ""
+
+
+METHODS: Final[Mapping[str, Method]] = {
+    OURS: Method("llmzero", text="tree search, the built-in rules propose"),
+    "grid": Method("grid", text="constant runs, three values a dimension, seeded order"),
+    "grid-decay": Method(
+        "grid", {"decay": [1.0, 0.1]}, text="the same, and a tenfold decay of the learning rate"
+    ),
+    "random": Method("random", text="constant runs, drawn"),
+    "random-stages": Method("random", {"perStage": True}, text="new settings in every stage"),
+    "tpe": Method("tpe", text="constant runs, Optuna's TPE"),
+    "tpe-stages": Method("tpe", {"perStage": True}, text="schedules, Optuna's TPE"),
+    "asha": Method("asha", text="checkpointed rungs, eta 3"),
+    "pbt": Method("pbt", text="population based training"),
+}
+"""Compared by default."""
+
+ABLATIONS: Final[Mapping[str, Method]] = {
+    "llmzero-random": Method("llmzero", {"explore": 1.0}, text="random transitions, no rules"),
+    "llmzero-rules-only": Method("llmzero", {"explore": 0.0}, text="no random transitions"),
+    "llmzero-no-stopping": Method("llmzero", early_stopping=False, text="nothing stopped early"),
+}
+
+
+def method(name: str) -> Method:
+    """A method by name. Raises ValueError for an unknown one."""
+    found = METHODS.get(name) or ABLATIONS.get(name)
+    if found is None:
+        raise ValueError(f"method: found {name!r}, known are {', '.join([*METHODS, *ABLATIONS])}")
+    return found

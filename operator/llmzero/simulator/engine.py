@@ -1,0 +1,380 @@
+"""A whole search in a simulated world: the same plan, life cycle and diagnosis as the real engines.
+
+Stages take simulated time; what ends is recorded one at a time, with a plan after each, exactly as
+an engine does. A search of 30 stages takes some tenths of a second.
+"""
+
+import hashlib
+import heapq
+import math
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from random import Random
+from typing import Final
+
+from llmzero import strategies
+from llmzero.api.contract import ExitCode, ResultRecord
+from llmzero.api.curve import GRAD_NORM_MAX, Curve, Score
+from llmzero.api.parameters import initial_point
+from llmzero.api.proposals import Answered
+from llmzero.api.search import TrainingSearch
+from llmzero.api.spec import SettingsMap
+from llmzero.api.stage import Phase, Purpose, StageNode
+from llmzero.search.decisions import (
+    Ask,
+    Create,
+    Decision,
+    Expand,
+    MarkAudit,
+    Prune,
+    Review,
+    Start,
+    Stop,
+)
+from llmzero.search.expansion import with_answer
+from llmzero.search.lifecycle import begin, finish, request_stop
+from llmzero.search.request import SPLITS, grpo_settings
+from llmzero.search.stopping import after_review
+from llmzero.simulator.questions import evaluate
+from llmzero.simulator.world import Settings, State, World
+from llmzero.strategies import rules
+
+EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
+POINTS: Final = 6
+"""Points of the curve between two evaluations."""
+OVERHEAD: Final = 20.0
+"""Simulated seconds that a process takes to start."""
+BUSY: Final = (Phase.QUEUED, Phase.RUNNING, Phase.STOPPING)
+
+
+@dataclass(slots=True)
+class Training:
+    """What a stage will show, computed when it starts and told as time goes on."""
+
+    steps: list[int] = field(default_factory=list)
+    metrics: dict[str, list[float | None]] = field(default_factory=dict)
+    scores: list[Score] = field(default_factory=list)
+    checkpoints: list[int] = field(default_factory=list)
+    ran: int = 0
+    exit_code: ExitCode = ExitCode.DONE
+    seconds_a_step: float = 1.0
+    tokens_a_step: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """How a search went, by what only a simulator knows: exact accuracies."""
+
+    spent: list[float]
+    """Full stages' worth, at every change of the leader; ascending."""
+    leader: list[float]
+    """Accuracy of the stage that led then; of the base model at first."""
+    winner: float
+    """Accuracy of the checkpoint that the search chose; of the base model where it chose none."""
+    best: float
+    """Accuracy of the best checkpoint that any stage of the search left."""
+    base: float
+    seconds: float
+    """Simulated time."""
+    train_tokens: int
+
+    def area(self, budget: float) -> float:
+        """Mean accuracy of the leader over the budget: area under the best-so-far curve."""
+        ends = [*self.spent[1:], budget]
+        parts = [
+            max(min(b, budget) - min(a, budget), 0.0) * value
+            for a, b, value in zip(self.spent, ends, self.leader, strict=True)
+        ]
+        return sum(parts) / budget
+
+
+class SimulatedEngine:
+    """Runs one search to its end. ``nodes`` and ``search`` are as an engine would store them."""
+
+    def __init__(self, search: TrainingSearch, world: World) -> None:
+        if search.spec.objective.direction != "maximize":
+            raise ValueError("objective.direction: simulated worlds have an accuracy to maximize")
+        self.search, self.world = search, world
+        self.nodes: dict[str, StageNode] = {}
+        self.clock = 0.0
+        self.plans = 0
+        self._states: dict[tuple[str, int], State] = {}
+        self._events: list[tuple[float, str, int, bool]] = []
+        self._running: dict[str, Training] = {}
+        self._completions = 0
+        self._top = -math.inf
+        self._base = world.accuracy(world.base())
+        self._spent, self._leader = [0.0], [self._base]
+
+    @property
+    def now(self) -> datetime:
+        return EPOCH + timedelta(seconds=self.clock)
+
+    def run(self, most_events: int = 100_000) -> Trace:
+        """Until the search is Complete or Failed. Raises RuntimeError where it never ends."""
+        self._plan()
+        for _ in range(most_events):
+            if not self._events:
+                return self._trace()
+            self.clock, name, step, end = heapq.heappop(self._events)
+            if name not in self._running:
+                continue  # it was stopped before
+            if end:
+                self._end(name)
+            elif not self._look(name, step):
+                continue
+            self._plan()
+        raise RuntimeError(f"{self.search.name}: no end after {most_events} events")
+
+    def accuracy(self, node: StageNode, step: int | None = None) -> float | None:
+        """Exact accuracy of a stage's checkpoint, the newest by default; None where it has none."""
+        if step is None:
+            step = max(node.status.checkpoints, default=None)
+        state = self._states.get((node.name, step)) if step is not None else None
+        return None if state is None else self.world.accuracy(state)
+
+    # Planning -------------------------------------------------------------------------------
+
+    def _plan(self) -> None:
+        plan = strategies.plan(self.search, list(self.nodes.values()), self.now)
+        self.plans += 1
+        asked = False
+        for decision in plan.decisions:
+            asked |= self._apply(decision)
+        self.search = self.search.with_(status=plan.status)
+        best = plan.status.best
+        if best is not None and best.split == "search":
+            value = self.accuracy(self.nodes[best.node])
+            if value is not None and value != self._leader[-1]:
+                self._spent.append(plan.status.ledger.stages_spent)
+                self._leader.append(value)
+        if asked:
+            self._plan()
+
+    def _set(self, name: str, **status: object) -> None:
+        node = self.nodes[name]
+        self.nodes[name] = node.with_(status=node.status.with_(**status))
+
+    def _apply(self, decision: Decision) -> bool:
+        """Whether another plan is due at once: an answer has come."""
+        match decision:
+            case Create(node=node):
+                self.nodes.setdefault(node.name, node)
+            case Expand(node=name, expansion=expansion):
+                self._set(name, expansion=expansion)
+            case Start(node=name, attempt=attempt):
+                self._start(name, attempt)
+            case Stop(node=name, stop=stop):
+                self._stop(name, stop)
+            case MarkAudit(node=name, audit=audit):
+                self._set(name, audit=audit)
+            case Prune(node=name, keep=keep):
+                self._set(name, checkpoints=list(keep))
+            case Review(node=name, request=request):
+                step = self.nodes[name].status.step
+                found = after_review(request, None, step, self.now)
+                self._stop(name, found)
+            case Ask(node=name, request=request):
+                answered = Answered(
+                    request_id=request.request_id,
+                    answered_by="agent",
+                    provider="simulated by the rules",
+                    answer=rules.propose(request),
+                )
+                old = self.nodes[name].status.expansion
+                self._set(name, expansion=with_answer(old, answered, False, self.now))
+                return True
+        return False
+
+    # Stages ---------------------------------------------------------------------------------
+
+    def _start(self, name: str, attempt: int) -> None:
+        node = self.nodes[name]
+        node = node.with_(status=begin(node, attempt, self.now).with_(phase=Phase.RUNNING))
+        self.nodes[name] = node
+        training = self._train(node) if node.spec.steps else self._score(node)
+        self._running[name] = training
+        rule = self.search.spec.strategy.early_stopping
+        begun = self.clock + OVERHEAD
+        end = begun + max(training.ran, 1) * training.seconds_a_step
+        heapq.heappush(self._events, (end, name, training.ran, True))
+        if rule.enabled and node.spec.purpose is Purpose.TRAIN:
+            for score in training.scores[rule.looks : -1]:
+                at = begun + score.step * training.seconds_a_step
+                heapq.heappush(self._events, (at, name, score.step, False))
+
+    def _look(self, name: str, step: int) -> bool:
+        """The stage tells what it has done so far; whether that could have it stopped.
+
+        No rule stops a stage that is within the margin of the best score there is.
+        """
+        training, rule = self._running[name], self.search.spec.strategy.early_stopping
+        value = next(s.value for s in training.scores if s.step == step)
+        if value >= self._top - rule.margin:
+            return False
+        self._tell(name, step)
+        return True
+
+    def _tell(self, name: str, until: int) -> None:
+        training = self._running[name]
+        count = sum(s <= until for s in training.steps)
+        self._set(
+            name,
+            step=until,
+            curve=Curve.model_construct(
+                steps=training.steps[:count],
+                metrics={k: v[:count] for k, v in training.metrics.items()},
+                scores=[s for s in training.scores if s.step <= until],
+            ),
+            checkpoints=[s for s in training.checkpoints if s <= until],
+        )
+
+    def _stop(self, name: str, stop: object) -> None:
+        """A running stage ends where it stands; a stage that waits is told when it would start."""
+        node = self.nodes[name]
+        if not hasattr(stop, "reason"):  # a veto
+            self._set(name, audit=stop)
+            return
+        self.nodes[name] = node.with_(status=request_stop(node, stop))  # type: ignore[arg-type]
+        training = self._running.get(name)
+        if training is None:
+            self._running[name] = training = Training()
+        training.ran, training.exit_code = node.status.step, ExitCode.INTERRUPTED
+        heapq.heappush(self._events, (self.clock, name, training.ran, True))
+
+    def _end(self, name: str) -> None:
+        training = self._running[name]
+        self._tell(name, training.ran)
+        del self._running[name]
+        node = self.nodes[name]
+        last = node.status.curve.scores[-1] if node.status.curve.scores else None
+        seconds = OVERHEAD + training.ran * training.seconds_a_step
+        result = ResultRecord(
+            attempt=node.status.attempt_count or 1,
+            seq=1,
+            time=self.clock,
+            exit_code=int(training.exit_code),
+            step=training.ran,
+            value=last.value if last else None,
+            standard_error=last.standard_error if last else None,
+            questions=last.questions if last else None,
+            device_seconds=seconds,
+            train_tokens=int(training.ran * training.tokens_a_step),
+        )
+        self._completions += 1
+        parent = self.nodes.get(node.spec.parent or "")
+        status = finish(
+            self.search,
+            node,
+            int(training.exit_code),
+            result,
+            "",
+            self.now,
+            self._completions,
+            parent,
+        )
+        self.nodes[name] = node.with_(status=status)
+        self._top = max([self._top, *(s.value for s in node.status.curve.scores)])
+
+    def _train(self, node: StageNode) -> Training:
+        """The whole stage at once: its curve, evaluations, checkpoints and how it ends."""
+        spec, plan = node.spec, self.search.spec.stage
+        settings = Settings.of(self._settings(spec.parameters))
+        luck = self._luck(node)
+        width = settings.num_generations * plan.prompts_per_step
+        found = Training()
+        if self.world.out_of_memory(settings):
+            found.exit_code = ExitCode.OUT_OF_MEMORY
+            return found
+        state = self._begun(node)
+        looks = [*range(0, spec.steps, plan.eval_every), spec.steps]
+        found.scores.append(self._scored(state, 0, node, luck))
+        lengths = 0.0
+        speed = math.exp(luck.gauss(0, 0.12))
+        """The luck of the whole stage: which rollouts it sees."""
+        for begin_, end in pairwise(looks):
+            marks = _marks(begin_, end)
+            for before, step in pairwise([begin_, *marks]):
+                drive = self.world.advance(state, settings, (step - before) * speed, luck)
+                found.steps.append(step)
+                if drive is None:
+                    for name in found.metrics:
+                        found.metrics[name].append(None)
+                    found.ran, found.exit_code = step, ExitCode.DIVERGED
+                    self._timed(found, lengths, width)
+                    return found
+                shown = self.world.metrics(state, drive, luck)
+                shown[GRAD_NORM_MAX] = (shown["grad_norm"] or 0.0) * 1.2
+                lengths += (shown["completions/mean_length"] or 0.0) * (step - before)
+                for name, value in shown.items():
+                    found.metrics.setdefault(name, []).append(value)
+            found.ran = end
+            found.scores.append(self._scored(state, end, node, luck))
+            if end % plan.checkpoint_every == 0 or end == spec.steps:
+                found.checkpoints.append(end)
+                self._states[node.name, end] = state.copy()
+        self._timed(found, lengths, width)
+        return found
+
+    def _timed(self, found: Training, lengths: float, width: int) -> None:
+        """Tokens as generated; time in proportion to them, above a floor."""
+        found.tokens_a_step = lengths / max(found.ran, 1) * width
+        found.seconds_a_step = 0.5 + found.tokens_a_step / 20_000
+
+    def _begun(self, node: StageNode) -> State:
+        """The checkpoint that a stage starts from, at its boundary."""
+        spec = node.spec
+        if spec.start is None:
+            return self.world.base()
+        state = self._states[spec.start.node, spec.start.step].copy()
+        if not spec.carry_optimizer:
+            state.fresh = 0.0
+        if not spec.carry_reference:
+            state.kl = 0.0
+        return state
+
+    def _score(self, node: StageNode) -> Training:
+        start = node.spec.start
+        state = self._states[start.node, start.step] if start else self.world.base()
+        return Training(scores=[self._scored(state, 0, node, self._luck(node))])
+
+    def _scored(self, state: State, step: int, node: StageNode, luck: Random) -> Score:
+        splits, split = self.search.spec.task.splits, SPLITS[node.spec.purpose]
+        count = {"search": splits.search, "promote": splits.promote, "heldOut": splits.held_out}
+        score = evaluate(
+            self.world.accuracy(state), step, count[split], self.world.seed, split, luck
+        )
+        seen = {"accuracy": score.value, "entropy": state.entropy, "mean_length": state.length}
+        return score.with_(metrics=seen)
+
+    def _settings(self, given: SettingsMap) -> SettingsMap:
+        spec = self.search.spec
+        return grpo_settings(spec, {**initial_point(spec.parameters), **given})
+
+    def _luck(self, node: StageNode) -> Random:
+        """Of one request: the same stage twice is the same; another setting is other luck."""
+        spec = node.spec
+        text = f"{self.world.seed}/{spec.purpose}/{spec.path}/{spec.rollout_seed}/{spec.steps}"
+        text += f"/{sorted(spec.parameters.items())}"
+        return Random(hashlib.sha256(text.encode()).digest())
+
+    def _trace(self) -> Trace:
+        best = self.search.status.best
+        winner = self.accuracy(self.nodes[best.node]) if best is not None else None
+        every = [self.world.accuracy(state) for state in self._states.values()]
+        return Trace(
+            spent=self._spent,
+            leader=self._leader,
+            winner=self._base if winner is None else winner,
+            best=max([self._base, *every]),
+            base=self._base,
+            seconds=self.clock,
+            train_tokens=self.search.status.ledger.train_tokens,
+        )
+
+
+def _marks(begin_: int, end: int) -> list[int]:
+    """Steps of the points of the curve in an interval, the last at its end."""
+    count = min(POINTS, end - begin_)
+    return [begin_ + round((end - begin_) * (i + 1) / count) for i in range(count)]

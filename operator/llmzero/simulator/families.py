@@ -1,0 +1,192 @@
+"""Families of simulated worlds. Two are for tuning planners; one is never looked at for that."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from llmzero.simulator.world import Drive, Settings, State, World
+
+
+@dataclass(slots=True)
+class Saturating(World):
+    """One skill that saturates: many settings reach about the same ceiling, at different speeds.
+
+    R - R0 = (A - R0) / (1 + (C_mid / C)^B) over effective compute C (ScaleRL, arXiv 2510.13786).
+    Answers grow longer as the skill does. A constant is nearly as good as any schedule; what a
+    schedule can win is the jitter of a high rate, and the length that comes to be needed.
+    """
+
+    first: float = 0.2
+    ceiling: float = 0.9
+    middle: float = 120.0
+    """C_mid, in steps at the fastest calm rate."""
+    power: float = 1.4
+    growth: float = 3.0
+    """By how much answers grow, in multiples of the first length."""
+
+    def vary(self, draws: Random) -> None:
+        World.vary(self, draws)
+        self.first = draws.uniform(0.1, 0.35)
+        self.ceiling = draws.uniform(0.75, 0.95)
+        self.middle = draws.uniform(60, 240)
+        self.power = draws.uniform(1.1, 1.8)
+        self.growth = draws.uniform(1.0, 5.0)
+
+    def base(self) -> State:
+        return State(skills=[1e-3], length=self.first_length)
+
+    def skill(self, state: State) -> float:
+        return self.first + (self.ceiling - self.first) * self._share(state)
+
+    def learn(self, state: State, drive: Drive, steps: float) -> None:
+        state.skills[0] += drive.speed * steps
+        wanted = self.first_length * (1 + self.growth * self._share(state))
+        wanted = min(wanted, 1.3 * drive.settings.max_completion_length)
+        state.length += (wanted - state.length) * (1 - math.exp(-0.02 * steps * drive.speed))
+
+    def lose(self, state: State, share: float) -> None:
+        state.skills[0] = max(state.skills[0] * (1 - share), 1e-3)
+
+    def _share(self, state: State) -> float:
+        return 1.0 / (1.0 + math.pow(self.middle / state.skills[0], self.power))
+
+
+@dataclass(slots=True)
+class Bottlenecks(World):
+    """Three skills, each of which needs settings that hinder another: constants fail.
+
+    *Find* (a rare move that only hot samples show, autocatalytic), then *polish* (exact answers,
+    which only cool samples teach and hot ones undo), then *reason at length* (needs a long limit,
+    while a long limit lets the early policy ramble). Each builds on the one before.
+    """
+
+    first: float = 0.12
+    ceiling: float = 0.9
+    hot: float = 1.15
+    """Temperature above which the rare move is seen."""
+    cool: float = 0.8
+    long: float = 1200.0
+    """Tokens that the last skill needs."""
+    pace: float = 1.0
+    weights: tuple[float, float, float] = (0.3, 0.35, 0.35)
+
+    def vary(self, draws: Random) -> None:
+        World.vary(self, draws)
+        self.first = draws.uniform(0.05, 0.2)
+        self.ceiling = draws.uniform(0.8, 0.95)
+        self.hot = draws.uniform(1.05, 1.25)
+        self.cool = draws.uniform(0.65, 0.9)
+        self.long = draws.uniform(700, 1600)
+        self.pace = draws.uniform(0.7, 1.3)
+        find = draws.uniform(0.2, 0.4)
+        polish = draws.uniform(0.25, 0.4)
+        self.weights = (find, polish, 1 - find - polish)
+
+    def base(self) -> State:
+        return State(skills=[0.03, 0.0, 0.0], length=self.first_length)
+
+    def skill(self, state: State) -> float:
+        a, b, c = state.skills
+        gained = self.weights[0] * a + self.weights[1] * a * b + self.weights[2] * a * b * c
+        return self.first + (self.ceiling - self.first) * gained
+
+    def explores(self, state: State, settings: Settings) -> float:
+        width = state.entropy * settings.temperature
+        return width / (width + 0.1)
+
+    def learn(self, state: State, drive: Drive, steps: float) -> None:
+        find, polish, reason = state.skills
+        t, limit = drive.settings.temperature, drive.settings.max_completion_length
+        hot = 1 / (1 + math.exp((self.hot - t) / 0.05))
+        cool = 1 / (1 + math.exp((t - self.cool) / 0.05))
+        brief = min(2 * self.first_length / limit, 1.0) ** 0.5
+        room = 1 / (1 + (self.long / limit) ** 4)
+        push = self.pace * drive.speed * steps
+        find += 0.035 * push * (hot + 0.08) * brief * (find + 0.02) * (1 - find) * 2
+        polish += 0.02 * push * (cool + 0.1) * find**2 * (1 - polish)
+        polish -= 0.004 * hot * min(drive.rate, 2) * steps * polish
+        reason += 0.02 * push * (cool + 0.25) * room * (find * polish) ** 1.5 * (1 - reason)
+        state.skills = [min(find, 1.0), min(max(polish, 0.0), 1.0), min(reason, 1.0)]
+        wanted = self.first_length + (0.6 * self.long - self.first_length) * (find * polish)
+        wanted = max(wanted, self.first_length)
+        state.length += (wanted - state.length) * (1 - math.exp(-0.01 * push))
+
+    def lose(self, state: State, share: float) -> None:
+        state.skills = [max(s * (1 - share), 0.03 * (i == 0)) for i, s in enumerate(state.skills)]
+
+
+@dataclass(slots=True)
+class Gamed(World):
+    """An imperfect verifier and a shift of the data: regularization has to react.
+
+    The train reward pays for a trick that the objective does not want. The trick spreads once the
+    policy is good enough to find it, the slower the stronger the KL term, which also slows the
+    skill. At a step that the seed draws, the data change and a part of the skill is worth nothing
+    any more. Never used to tune a planner.
+    """
+
+    first: float = 0.2
+    ceiling: float = 0.9
+    middle: float = 100.0
+    trick_at: float = 0.45
+    """Share of the skill at which the trick begins to spread."""
+    shift_at: float = 250.0
+    shift: float = 0.5
+
+    def vary(self, draws: Random) -> None:
+        World.vary(self, draws)
+        self.first = draws.uniform(0.15, 0.35)
+        self.ceiling = draws.uniform(0.75, 0.95)
+        self.middle = draws.uniform(60, 180)
+        self.trick_at = draws.uniform(0.3, 0.6)
+        self.shift_at = draws.uniform(120, 420)
+        self.shift = draws.uniform(0.3, 0.7)
+
+    def base(self) -> State:
+        return State(skills=[1e-3, 0.01], length=self.first_length)
+
+    def skill(self, state: State) -> float:
+        honest = self.first + (self.ceiling - self.first) * self._share(state)
+        return honest * (1 - 0.7 * state.skills[1])
+
+    def reward(self, state: State, drive: Drive) -> float:
+        trick = state.skills[1]
+        return min(drive.sampled / max(1 - 0.7 * trick, 0.1) * (1 - trick) + trick, 0.99)
+
+    def learn(self, state: State, drive: Drive, steps: float) -> None:
+        skill, trick = state.skills
+        before, after = state.steps, state.steps + steps
+        if before < self.shift_at <= after:
+            skill *= 1 - self.shift
+        skill += drive.speed * steps * (1 - 0.5 * trick)
+        held = 1 / (1 + (drive.settings.beta / 0.02) ** 1.5)
+        ready = 1 / (1 + math.exp((self.trick_at - self._share(state)) / 0.05))
+        grown = 0.03 * ready * held * min(drive.rate, 3) * steps * trick * (1 - trick)
+        faded = 0.01 * (1 - held) * min(drive.rate, 2) * steps * trick
+        state.skills = [max(skill, 1e-3), min(max(trick + grown - faded, 0.005), 1.0)]
+
+    def lose(self, state: State, share: float) -> None:
+        state.skills = [max(state.skills[0] * (1 - share), 1e-3), state.skills[1]]
+
+    def _share(self, state: State) -> float:
+        return 1.0 / (1.0 + math.pow(self.middle / state.skills[0], 1.4))
+
+
+FAMILIES: Final[Mapping[str, type[World]]] = {
+    "saturating": Saturating,
+    "bottlenecks": Bottlenecks,
+    "gamed": Gamed,
+}
+TUNED: Final = ("saturating", "bottlenecks")
+"""Families that planners may be tuned on."""
+UNSEEN: Final = ("gamed",)
+"""Families for confirmation only."""
+
+
+def make_world(family: str, seed: int) -> World:
+    """A world of a family. Raises ValueError for an unknown family."""
+    if family not in FAMILIES:
+        raise ValueError(f"family: found {family!r}, known are {', '.join(FAMILIES)}")
+    return FAMILIES[family](seed)
