@@ -96,6 +96,7 @@ def run_stage(out: TextIO) -> int:
         emitter.result(CRASH, reason="Crash", message=f"{type(error).__name__}: {error}")
         raise
     finally:
+        interrupt.over()
         directory.close()
 
 

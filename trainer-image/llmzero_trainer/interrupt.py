@@ -18,21 +18,29 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.requested = False
+        self._over = False
+        self._timer: threading.Timer | None = None
 
     def install(self, give_up: Callable[[], None]) -> None:
         """Listen for SIGTERM and SIGINT; ``give_up`` must end the process when grace is over."""
         grace = float(os.environ.get(GRACE_ENV) or DEFAULT_GRACE)
 
         def handle(_: int, __: FrameType | None) -> None:
-            if self.requested:
+            if self.requested or self._over:
                 return
             self.requested = True
-            timer = threading.Timer(grace, give_up)
-            timer.daemon = True
-            timer.start()
+            self._timer = threading.Timer(grace, give_up)
+            self._timer.daemon = True
+            self._timer.start()
 
         signal.signal(signal.SIGTERM, handle)
         signal.signal(signal.SIGINT, handle)
+
+    def over(self) -> None:
+        """The last word is said: nobody gives up any more, which would say another."""
+        self._over = True
+        if self._timer is not None:
+            self._timer.cancel()
 
     def check(self) -> None:
         """Raises StageError (Interrupted) where there is nothing worth saving."""

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,11 +123,14 @@ def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
 
 @pytest.fixture(autouse=True)
 def _signals() -> Iterator[None]:
-    """A stage in this process takes over SIGTERM and SIGINT: put them back."""
+    """A stage in this process takes over SIGTERM and SIGINT: put them back. A timer that it left
+    would end the process of whoever comes after it."""
     kept = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
     yield
     for number, handler in kept.items():
         signal.signal(number, handler)
+    left = [t for t in threading.enumerate() if isinstance(t, threading.Timer)]
+    assert all(t.finished.is_set() for t in left)
 
 
 @pytest.fixture(scope="session", autouse=True)
