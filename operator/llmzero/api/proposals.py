@@ -95,6 +95,16 @@ class ProposalRequest(Model):
     budget: BudgetLeft
     count: int = Field(1, ge=1, le=8, description="Proposals wanted.")
     seed: int = Field(0, ge=0)
+    mode: Literal["expand", "steer"] = Field(
+        "expand",
+        description="expand: how to go on from the last stage of path. steer: the skill-based "
+        "agent runs the search; it may start from any of stages, stop running ones and finish.",
+    )
+    stages: list[StageView] = Field(
+        default_factory=list,
+        max_length=64,
+        description="steer: the best and the newest stages; without an outcome they run or wait.",
+    )
 
 
 class Diagnosis(Model):
@@ -102,6 +112,16 @@ class Diagnosis(Model):
     severity: float = Field(ge=0, le=1)
     confidence: float = Field(0.5, ge=0, le=1)
     evidence: str = Field(max_length=512, description="Cites metric and steps.")
+
+
+class BranchFrom(Model):
+    step: int = Field(ge=0, description="Checkpoint of the stage to expand; its last by default.")
+    reason: str = Field("", max_length=512)
+    node: str = Field(
+        "",
+        max_length=63,
+        description="steer: StageNode of the checkpoint, or base; empty: the stage to expand.",
+    )
 
 
 class Proposal(Model):
@@ -118,17 +138,26 @@ class Proposal(Model):
     justification: str = Field(
         "", max_length=512, description="Needed for more than four changes or a capacity decrease."
     )
+    branch_from: BranchFrom | None = Field(
+        None, description="steer: where this one starts; empty: where the answer says."
+    )
 
 
-class BranchFrom(Model):
-    step: int = Field(ge=0, description="Checkpoint of the stage to expand; its last by default.")
+class StopStage(Model):
+    """steer: a running stage to stop."""
+
+    node: str = Field(max_length=63)
     reason: str = Field("", max_length=512)
 
 
 class ProposalAnswer(Model):
     diagnosis: list[Diagnosis] = Field(default_factory=list, max_length=16)
     branch_from: BranchFrom
-    proposals: list[Proposal] = Field(min_length=1, max_length=8)
+    proposals: list[Proposal] = Field(
+        max_length=8, description="None is allowed where the agent steers."
+    )
+    stop: list[StopStage] = Field(default_factory=list, max_length=8)
+    finish: bool = Field(False, description="steer: start nothing more, choose the winner.")
 
 
 class Usage(Model):
@@ -163,7 +192,7 @@ class Expansion(Model):
     def proposals(self) -> list[tuple[BranchFrom, Proposal, str]]:
         """All stored proposals in order, each with its branch point and who answered."""
         return [
-            (a.answer.branch_from, p, a.answered_by)
+            (p.branch_from or a.answer.branch_from, p, a.answered_by)
             for a in self.answers
             for p in a.answer.proposals
         ]

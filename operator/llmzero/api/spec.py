@@ -208,7 +208,7 @@ class Strategy(Model):
         "llmzero",
         pattern=DNS_LABEL,
         max_length=63,
-        description="llmzero, grid, random, tpe, asha, pbt or schedule.",
+        description="llmzero, skill, grid, random, tpe, asha, pbt or schedule.",
     )
     options: dict[str, Any] = Field(
         default_factory=dict, description="Options of the strategy, by name."

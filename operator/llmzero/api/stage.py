@@ -81,7 +81,12 @@ class Provenance(Model):
         description="Metric name to the change that was expected of it.",
     )
     proposal: int | None = Field(
-        None, ge=0, description="Index of the proposal in the parent's expansion."
+        None, ge=0, description="Index of the proposal in the expansion that it stands in."
+    )
+    answered_on: str = Field(
+        "",
+        max_length=63,
+        description="StageNode whose expansion the proposal stands in; empty: the parent.",
     )
 
 
@@ -138,7 +143,9 @@ class Cost(Model):
 class StopDecision(Model):
     """Written before the stage is told to stop."""
 
-    reason: Literal["CurveBelowBest", "UserRequest", "SearchEnded", "Suspended", "Silent"]
+    reason: Literal[
+        "CurveBelowBest", "AgentRequest", "UserRequest", "SearchEnded", "Suspended", "Silent"
+    ]
     message: str = Field("", max_length=1024)
     at: Time
 

@@ -35,6 +35,7 @@ KEPT_ATTEMPTS = 8
 
 _ENDS = {
     "CurveBelowBest": Outcome.EARLY_STOPPED,
+    "AgentRequest": Outcome.EARLY_STOPPED,
     "UserRequest": Outcome.EARLY_STOPPED,
     "SearchEnded": Outcome.INTERRUPTED,
 }

@@ -240,10 +240,12 @@ def kind_of(node: StageNode) -> Kind:
 
 
 def stopped_early(node: StageNode) -> bool:
-    """Whether the curve-versus-best rule ended the stage."""
+    """Whether the curve-versus-best rule, or an agent that steers, ended the stage."""
     stop = node.status.stop
     return (
-        node.status.phase is Phase.STOPPED and stop is not None and stop.reason == "CurveBelowBest"
+        node.status.phase is Phase.STOPPED
+        and stop is not None
+        and stop.reason in ("CurveBelowBest", "AgentRequest")
     )
 
 

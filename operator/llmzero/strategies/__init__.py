@@ -17,6 +17,7 @@ from llmzero.strategies.options import Options, problems
 from llmzero.strategies.pbt import PBT
 from llmzero.strategies.random_search import RandomSearch
 from llmzero.strategies.schedule import Schedule
+from llmzero.strategies.skill import SkillAgent
 from llmzero.strategies.tpe import TPESearch
 
 STRATEGIES: Final[Mapping[str, type[BaseStrategy]]] = {
@@ -27,6 +28,7 @@ STRATEGIES: Final[Mapping[str, type[BaseStrategy]]] = {
     "asha": ASHA,
     "pbt": PBT,
     "schedule": Schedule,
+    "skill": SkillAgent,
 }
 
 

@@ -52,7 +52,7 @@ def propose(request: ProposalRequest) -> ProposalAnswer:
             Diagnosis(kind=p.kind, severity=p.severity, confidence=0.7, evidence=p.evidence)
             for p in stage.pathologies[:16]
         ],
-        branch_from=branch(request),
+        branch_from=branch(request).with_(node=stage.node if request.mode == "steer" else ""),
         proposals=chosen,
     )
 
