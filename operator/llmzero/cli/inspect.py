@@ -94,4 +94,6 @@ def validate(
     if output is not None:
         print_objects(search, [], output)
     else:
-        console.print(f"{file}: TrainingSearch {search.name} is valid", highlight=False, soft_wrap=True)
+        console.print(
+            f"{file}: TrainingSearch {search.name} is valid", highlight=False, soft_wrap=True
+        )

@@ -2,15 +2,17 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.markup import escape
 
 from llmzero import strategies
-from llmzero.api.manifest import ManifestError, read_search
+from llmzero.api.manifest import ManifestError, read_documents, read_search
 from llmzero.api.search import TrainingSearch
 from llmzero.api.validation import Problem, problems
 from llmzero.cli.output import Exit, errors, fail
+from llmzero.strategies.presets import PRESETS
 
 
 def read_text(file: Path) -> str:
@@ -32,7 +34,31 @@ def check(file: Path, strategy: str | None = None) -> tuple[TrainingSearch | Non
         if isinstance(spec, dict) and isinstance(spec.setdefault("strategy", {}), dict):
             spec["strategy"]["name"] = strategy
             spec["strategy"].pop("options", None)
+    _inline_schedule(document, file)
     return problems(document, strategies.check_options)
+
+
+def _inline_schedule(document: dict[str, Any], file: Path) -> None:
+    """Puts the schedule that ``strategy.options.from`` names, a file next to the manifest, in its
+    place: a search is whole without the files that it was made of."""
+    spec = document.get("spec")
+    strategy = spec.get("strategy") if isinstance(spec, dict) else None
+    options = strategy.get("options") if isinstance(strategy, dict) else None
+    if not isinstance(options, dict):
+        return
+    named = options.get("from")
+    if not isinstance(named, str) or named in PRESETS:
+        return
+    path = Path(named) if str(file) == "-" else file.parent / named
+    if not path.is_file():
+        return  # the option's check says what is allowed
+    try:
+        found = read_documents(read_text(path))
+    except ManifestError as error:
+        fail(f"{path}: {error}")
+    if len(found) != 1:
+        fail(f"{path}: one schedule is needed, found {len(found)} documents")
+    options["from"] = found[0]
 
 
 def show_problems(file: Path, found: list[Problem]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from llmzero import __version__
-from llmzero.cli import inspect
+from llmzero.cli import inspect, strategy
 from llmzero.cli.bench import bench
 from llmzero.cli.run import retrain, run
 
@@ -26,7 +26,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(inspect.tree)
 app.command()(inspect.show)
-app.command()(inspect.strategy)
+app.add_typer(strategy.app, name="strategy", help="The best trajectory: show it, or export it.")
 app.command()(inspect.report)
 app.command()(inspect.validate)
 app.command()(retrain)

@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
+from pydantic import ValidationError
+
+from llmzero.api.schedule import ScheduleDocument
 from llmzero.api.spec import SettingsMap
 from llmzero.api.stage import Provenance, StageNode
 from llmzero.search.decisions import Create, MarkAudit, Review, Stop
@@ -12,7 +15,9 @@ from llmzero.search.protocol import Proposed
 from llmzero.search.rows import Kind
 from llmzero.search.tree import ROOT
 from llmzero.strategies.base import BaseStrategy
-from llmzero.strategies.options import Options
+from llmzero.strategies.options import Options, one_of
+from llmzero.strategies.presets import PRESETS, preset
+from llmzero.strategies.replay import Leg, legs
 
 _FIELDS = ("parameters", "steps", "carryOptimizer", "carryReference")
 _SCALARS = (bool, int, float, str)
@@ -49,57 +54,89 @@ def _stage_problem(stage: Any) -> str | None:
     return None
 
 
+def source_option(value: Any) -> str | None:
+    """The name of a preset, or a schedule document."""
+    presets = f"presets are {', '.join(PRESETS)}"
+    if isinstance(value, str):
+        if value in PRESETS:
+            return None
+        return f"found {value!r}; {presets}; a file is read by `llmzero run`, next to the manifest"
+    if not isinstance(value, Mapping):
+        return f"found {value!r}, a schedule or its name is needed; {presets}"
+    try:
+        ScheduleDocument.model_validate(dict(value))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "schedule"
+        return f"{where}: {first['msg']}"
+    return None
+
+
 class Schedule(BaseStrategy):
     """``stages``: for each stage its parameters (those left out stay as they were), steps (default
-    a full stage), carryOptimizer and carryReference. No stage is stopped early: a schedule is
-    measured, not searched.
+    a full stage), carryOptimizer and carryReference. Or ``from``: a schedule document (or the name
+    of a preset), made to fit by the rules of :mod:`llmzero.strategies.replay`; ``values`` says
+    which of its values count: auto, absolute or relative.
+
+    No stage is stopped early: a schedule is measured, not searched.
     """
 
-    OPTIONS: ClassVar[Options] = {"stages": stages_option}
+    OPTIONS: ClassVar[Options] = {
+        "stages": stages_option,
+        "from": source_option,
+        "values": one_of("auto", "absolute", "relative"),
+    }
 
     def propose(self) -> Sequence[Proposed]:
         index, done = ROOT, 0
         while children := self.tree.children(index):
             index, done = children[0], done + 1
-        stages = self.options.get("stages") or []
-        if done >= len(stages):
-            return ()
-        stage: Mapping[str, Any] = stages[done]
-        steps = int(stage.get("steps", self.tree.stage_steps))
-        if not self.affords(steps):
+        found = self._legs()
+        if done >= len(found) or not self.affords(found[done].steps):
             return ()
         if index == ROOT:
-            return [Create(self._stage(stage, done, steps, None, None))]
+            return [Create(self._stage(found[done], None, None))]
         row = self.tree.rows[index]
         if row.kind is not Kind.VALUED or row.tip is None:
             return ()
-        return [Create(self._stage(stage, done, steps, row.node, row.tip))]
+        return [Create(self._stage(found[done], row.node, row.tip))]
 
     def stops(self, now: datetime) -> list[Stop | MarkAudit | Review]:
         return []
 
-    def _stage(
-        self,
-        stage: Mapping[str, Any],
-        place: int,
-        steps: int,
-        parent: StageNode | None,
-        start_step: int | None,
-    ) -> StageNode:
+    def _legs(self) -> list[Leg]:
+        given = self.options.get("from")
+        if given is not None:
+            document = preset(given) if isinstance(given, str) else None
+            document = document or ScheduleDocument.model_validate(dict(given))
+            return legs(document, self.search.spec, self.options.get("values", "auto"))
+        return [
+            Leg(
+                place,
+                int(stage.get("steps", self.tree.stage_steps)),
+                dict(stage.get("parameters", {})),
+                bool(stage.get("carryOptimizer", False)),
+                bool(stage.get("carryReference", False)),
+            )
+            for place, stage in enumerate(self.options.get("stages") or [])
+        ]
+
+    def _stage(self, leg: Leg, parent: StageNode | None, start_step: int | None) -> StageNode:
         before: SettingsMap = (
             dict(parent.spec.parameters)
             if parent
             else {p.name: p.clip(p.initial) for p in self.search.spec.parameters}
         )
+        why = "; ".join([f"stage {leg.place} of the schedule", *leg.notes])
         return train_node(
             self.search,
             parent=parent,
             number=0,
-            steps=steps,
-            parameters={**before, **stage.get("parameters", {})},
-            provenance=Provenance(proposer="schedule", rationale=f"stage {place} of the schedule"),
+            steps=leg.steps,
+            parameters={**before, **leg.parameters},
+            provenance=Provenance(proposer="schedule", rationale=why[:2048]),
             segment="tree",
             start_step=start_step,
-            carry_optimizer=bool(stage.get("carryOptimizer", False)) and parent is not None,
-            carry_reference=bool(stage.get("carryReference", False)) and parent is not None,
+            carry_optimizer=leg.carry_optimizer and parent is not None,
+            carry_reference=leg.carry_reference and parent is not None,
         )

@@ -142,7 +142,7 @@ def test_an_unknown_strategy_is_answered_with_those_that_exist(
 ) -> None:
     result = call("run", search_file, "--strategy", "greedy", "--dir", tmp_path / "run")
     assert result.exit_code == 2
-    assert "llmzero, random" in result.stderr
+    assert "llmzero, pbt, random" in result.stderr
     assert not (tmp_path / "run").exists()
 
 

@@ -1,0 +1,66 @@
+"""``llmzero strategy export`` and what another search makes of the file."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from typer.testing import Result
+
+from llmzero.api.schedule import ScheduleDocument
+from tests.fakes.harness import manifest
+from tests.unit.cli.conftest import Call
+
+
+def replaying(tmp_path: Path, source: str) -> Path:
+    data: dict[str, Any] = manifest({"parallelism": 1})
+    data["spec"]["strategy"] = {"name": "schedule", "options": {"from": source}}
+    file = tmp_path / "replay.yaml"
+    file.write_text(json.dumps(data))
+    return file
+
+
+def test_the_best_path_is_written_down_and_taken_up_by_another_search(
+    call: Call, finished: tuple[Path, Result], tmp_path: Path
+) -> None:
+    file = tmp_path / "best.yaml"
+    result = call("strategy", "export", finished[0], "-o", file)
+    assert result.exit_code == 0, result.output
+    assert "replay with" in result.output
+    document = ScheduleDocument.model_validate(yaml.safe_load(file.read_text()))
+    best = json.loads(call("strategy", finished[0], "-o", "json").output)["items"]
+    stages = [i for i in best if i["kind"] == "StageNode"]
+    assert len(document.stages) == len(stages)
+    assert document.found_in is not None
+    assert document.found_in.path == stages[-1]["spec"]["path"]
+
+    found = call("validate", replaying(tmp_path, "best.yaml"), "-o", "json")
+    assert found.exit_code == 0, found.output
+    (search,) = json.loads(found.stdout)["items"]
+    options = search["spec"]["strategy"]["options"]
+    assert options["from"] == yaml.safe_load(file.read_text()), "the file is in the search now"
+
+
+def test_an_export_goes_to_standard_output_too(call: Call, finished: tuple[Path, Result]) -> None:
+    output = call("strategy", "export", finished[0], "--node", "0").output
+    assert yaml.safe_load(output)["foundIn"]["path"] == "0"
+
+
+def test_show_is_the_default(call: Call, finished: tuple[Path, Result]) -> None:
+    assert call("strategy", finished[0]).output == call("strategy", "show", finished[0]).output
+
+
+def test_a_file_that_is_not_there_or_no_schedule_is_told(call: Call, tmp_path: Path) -> None:
+    result = call("validate", replaying(tmp_path, "lost.yaml"))
+    assert result.exit_code == 2 and "presets are dapo" in result.stderr
+    (tmp_path / "odd.yaml").write_text("name: odd\nstages: []\n")
+    result = call("validate", replaying(tmp_path, "odd.yaml"))
+    assert result.exit_code == 2 and "stages: List should have at least 1 item" in result.stderr
+    (tmp_path / "bad.yaml").write_text("a: [\n")
+    result = call("validate", replaying(tmp_path, "bad.yaml"))
+    assert result.exit_code == 2 and "bad.yaml: line 2" in result.stderr
+
+
+def test_a_preset_needs_no_file(call: Call, tmp_path: Path) -> None:
+    result = call("validate", replaying(tmp_path, "deepscaler"))
+    assert result.exit_code == 0, result.output
