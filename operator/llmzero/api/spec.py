@@ -214,7 +214,13 @@ class Strategy(Model):
         default_factory=dict, description="Options of the strategy, by name."
     )
     parallelism: int = Field(2, ge=1, le=1000, description="Stages that run at once.")
-    max_depth: int = Field(6, ge=1, le=64, description="Stages on the longest path.")
+    max_depth: int = Field(
+        6,
+        ge=1,
+        le=64,
+        description="Full stages on the longest path; a screening rung and the short stage that "
+        "completes it count as one.",
+    )
     early_stopping: EarlyStopping = Field(default_factory=EarlyStopping)
     candidates: int = Field(
         3, ge=1, le=50, description="Stages that are scored again on the promote split."

@@ -1,15 +1,33 @@
 """Every mistake is named: the field, what was found, what is allowed; all of them at once."""
 
 import dataclasses
+import typing
+from pathlib import Path
 
 import pytest
 
 from llmzero import strategies
-from llmzero.api.grpo import FIELDS, OWNED
+from llmzero.api.catalog import BUILTIN_MODELS
+from llmzero.api.grpo import FIELDS, NULLABLE, OWNED
 from llmzero.api.grpo_values import ALLOWED
+from llmzero.api.manifest import read_search
 from llmzero.api.validation import problems
 from tests.unit.api.bad import Bad, bad_manifests
 from tests.unit.builders import manifest
+
+ROOT = Path(__file__).parents[3]
+NAMED = {"int": int, "float": float, "bool": bool, "str": str}
+NEVER_NULL = {"max_completion_length", "num_generations"}
+"""TRL would fall back to a default of its own, which has changed between releases."""
+
+
+EXAMPLES = [f for f in ROOT.glob("examples/**/*.yaml") if "kind: TrainingSearch" in f.read_text()]
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda f: f.name)
+def test_the_examples_are_valid(file: Path) -> None:
+    _, found = problems(read_search(file.read_text()), strategies.check_options)
+    assert [p for p in found if not p.warning] == []
 
 
 def test_the_table_is_large_enough() -> None:
@@ -59,6 +77,19 @@ def test_the_fields_are_those_of_the_installed_trl() -> None:
     from trl import GRPOConfig  # type: ignore[attr-defined]
 
     assert {f.name for f in dataclasses.fields(GRPOConfig)} == set(FIELDS)
+    hints = typing.get_type_hints(GRPOConfig)
+    for name, kind in FIELDS.items():
+        taken = set(typing.get_args(hints[name])) or {hints[name]}
+        if kind in NAMED:
+            assert NAMED[kind] in taken, f"{name}: {hints[name]}"
+        may_be_none = type(None) in taken and name not in NEVER_NULL
+        assert may_be_none == (name in NULLABLE), f"{name}: {hints[name]}"
+
+
+def test_the_builtin_model_has_the_positions_that_it_is_said_to_have() -> None:
+    from llmzero_trainer import tiny
+
+    assert dict.fromkeys(tiny.NAMES, tiny.MODEL["max_position_embeddings"]) == BUILTIN_MODELS
 
 
 def test_the_tables_name_real_fields() -> None:
