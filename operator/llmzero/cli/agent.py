@@ -15,7 +15,13 @@ from rich.table import Table
 from llmzero.agent.app import create_app
 from llmzero.agent.calibration import calibration, forecasts, spending
 from llmzero.agent.prices import PricesError
-from llmzero.agent.prompts import Prompt, PromptTooLong, proposal_prompt, verdict_prompt
+from llmzero.agent.prompts import (
+    Prompt,
+    PromptTooLong,
+    proposal_prompt,
+    steer_prompt,
+    verdict_prompt,
+)
 from llmzero.agent.settings import AgentSettings
 from llmzero.api.manifest import to_yaml
 from llmzero.api.proposals import ProposalRequest, VerdictRequest
@@ -172,7 +178,11 @@ def render(
         if isinstance(question, VerdictRequest):
             prompt = verdict_prompt(question, max_input_tokens, vision)
         else:
-            prompt = proposal_prompt(question, max_input_tokens, vision)
+            prompt = (
+                steer_prompt(question, max_input_tokens // 2)
+                if question.mode == "steer"
+                else proposal_prompt(question, max_input_tokens, vision)
+            )
     except PromptTooLong as error:
         fail(f"{request}: does not fit: {error}; such a question is answered by the rules")
     _show(prompt)

@@ -8,6 +8,7 @@ import typer
 
 from llmzero import __version__
 from llmzero.cli import inspect, strategy
+from llmzero.cli.analyze import analyze
 from llmzero.cli.bench import bench
 from llmzero.cli.run import retrain, run
 
@@ -30,6 +31,7 @@ app.add_typer(strategy.app, name="strategy", help="The best trajectory: show it,
 app.command()(inspect.report)
 app.command()(inspect.validate)
 app.command()(retrain)
+app.command()(analyze)
 app.command()(bench)
 
 

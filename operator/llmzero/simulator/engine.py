@@ -205,16 +205,14 @@ class SimulatedEngine:
                 heapq.heappush(self._events, (at, name, score.step, False))
 
     def _look(self, name: str, step: int) -> bool:
-        """The stage tells what it has done so far; whether that could have it stopped.
+        """The stage tells what it has done so far; whether a plan could stop a stage for that.
 
         No rule stops a stage that is within the margin of the best score there is.
         """
+        self._tell(name, step)
         training, rule = self._running[name], self.search.spec.strategy.early_stopping
         value = next(s.value for s in training.scores if s.step == step)
-        if value >= self._top - rule.margin:
-            return False
-        self._tell(name, step)
-        return True
+        return value < self._top - rule.margin
 
     def _tell(self, name: str, until: int) -> None:
         training = self._running[name]
