@@ -3,7 +3,8 @@
 Source of the claim: LLMZero (arXiv 2606.18388, abstract). Measured on the signs of the changes
 along paths from the root: how often a capacity step goes up, and how often a regularization step
 turns back the one before. The null of the second is the same changes in random order: of n signs
-with a up and b down, 2ab/n neighbours differ on average.
+with a up and b down, 2ab/n neighbours differ on average. A swing beyond that null is a fact, not
+yet a strategy: settings that are drawn independently from a range turn back more often, too.
 """
 
 from collections import defaultdict
