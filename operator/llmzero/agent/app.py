@@ -250,7 +250,7 @@ def _readiness(settings: AgentSettings, decider: Decider) -> Readiness:
         provider=decider.provider,
         output_mode=mode,
         vision=decider.llm is not None and settings.vision,
-        templates=[version("proposal"), version("verdict")],
+        templates=[version("proposal"), version("skill"), version("verdict")],
         resting_seconds=round(decider.breaker.wait, 1),
         message=message,
     )

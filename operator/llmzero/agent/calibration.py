@@ -1,7 +1,8 @@
 """Were the forecasts any good? Expected effects against what happened, beside ``continue``.
 
 A proposal forecasts the difference of named metrics to going on unchanged; the sibling that did
-go on unchanged (child 0, proposer ``continue``) is the control. Pure: reads stored objects.
+go on unchanged (``continue``, or an unchanged start of the agent that steers) is the control.
+Pure: reads stored objects.
 """
 
 import math
@@ -14,6 +15,7 @@ from llmzero.api.proposals import Answered
 from llmzero.api.stage import Phase, Purpose, StageNode
 from llmzero.dynamics.features import series, tail
 from llmzero.dynamics.pairing import difference
+from llmzero.search.rows import is_constant
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +65,17 @@ class Spending(Model):
 def forecasts(nodes: Iterable[StageNode], objective: str) -> list[Forecast]:
     """Every scored forecast: the proposal's stage and its control both ended with a result."""
     by_name = {n.name: n for n in nodes if n.spec.purpose is Purpose.TRAIN}
-    controls = {
-        n.spec.parent: n
-        for n in by_name.values()
-        if n.spec.provenance.proposer == "continue" and _ended_well(n)
-    }
+    controls = {n.spec.parent: n for n in by_name.values() if is_constant(n) and _ended_well(n)}
     found = []
     for node in by_name.values():
         control = controls.get(node.spec.parent) if node.spec.parent else None
         if control is None or control.name == node.name or not _ended_well(node):
             continue
-        parent = by_name.get(node.spec.parent or "")
+        answered = by_name.get(node.spec.provenance.answered_on or node.spec.parent or "")
         for metric, expected in sorted(node.spec.provenance.expected.items()):
             effect = _effect(node, control, metric, objective)
             if effect is not None and math.isfinite(expected):
-                found.append(Forecast(_agent(node, parent), node.name, metric, expected, *effect))
+                found.append(Forecast(_agent(node, answered), node.name, metric, expected, *effect))
     return found
 
 
@@ -138,10 +136,10 @@ def _ended_well(node: StageNode) -> bool:
     return node.status.phase is Phase.SUCCEEDED and node.status.result is not None
 
 
-def _agent(node: StageNode, parent: StageNode | None) -> str:
+def _agent(node: StageNode, answered_on: StageNode | None) -> str:
     """Who made the forecast: provider and model as stored with the answer, else the proposer."""
     number = node.spec.provenance.proposal
-    expansion = parent.status.expansion if parent else None
+    expansion = answered_on.status.expansion if answered_on else None
     for answered in expansion.answers if expansion and number is not None else ():
         assert number is not None
         if number < len(answered.answer.proposals):

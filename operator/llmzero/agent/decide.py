@@ -3,19 +3,25 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
-from pydantic import BaseModel
 from pydantic_ai.usage import RunUsage
 
+from llmzero.agent.desk import Desk
 from llmzero.agent.failures import ENDPOINT_FAILURES, LlmFailed
 from llmzero.agent.llm import Judged, Llm, LlmAnswer
 from llmzero.agent.metrics import Metrics
 from llmzero.agent.prices import Price, dollars
-from llmzero.agent.prompts import Prompt, PromptTooLong, proposal_prompt, verdict_prompt
+from llmzero.agent.prompts import (
+    Prompt,
+    PromptTooLong,
+    proposal_prompt,
+    steer_prompt,
+    verdict_prompt,
+)
 from llmzero.agent.settings import AgentSettings
 from llmzero.agent.shapes import ProposalDraft, VerdictDraft, proposal_shape
 from llmzero.api.proposals import (
@@ -37,8 +43,8 @@ PATIENCE = 10.0
 """Seconds after which a missing answer is the endpoint's fault: a caller that waits for one second
 shall not silence the model for everybody."""
 
-Draft = TypeVar("Draft", bound=BaseModel)
 Result = TypeVar("Result")
+Answering: TypeAlias = Coroutine[Any, Any, LlmAnswer[Result]]
 QuestionT = TypeVar("QuestionT", ProposalRequest, VerdictRequest)
 LOG = logging.getLogger(__name__)
 
@@ -73,10 +79,14 @@ class Decider:
     async def propose(self, request: ProposalRequest, seconds: float) -> Answered:
         """Diagnosis, branch point and proposals within ``seconds``."""
         started, tokens = time.monotonic(), RunUsage()
-        question = _Question(
-            lambda: proposal_prompt(request, self.settings.max_input_tokens, self.settings.vision),
-            lambda: _drawn(proposal_picture, request),
-        )
+        steers, most = request.mode == "steer", self.settings.max_input_tokens
+        if steers:  # half of the tokens are for what it reads
+            question = _Question(lambda: steer_prompt(request, most // 2), lambda: None)
+        else:
+            question = _Question(
+                lambda: proposal_prompt(request, most, self.settings.vision),
+                lambda: _drawn(proposal_picture, request),
+            )
 
         def judge(draft: ProposalDraft) -> Judged[ProposalAnswer]:
             try:
@@ -85,7 +95,12 @@ class Decider:
                 return Judged(None, [clean(str(error), 300)])
             return Judged(answer, problems(request, answer))
 
-        asked = await self._ask(proposal_shape(request), question, judge, tokens, seconds)
+        def work(llm: Llm, prompt: Prompt, picture: bytes | None) -> Answering[ProposalAnswer]:
+            if steers:
+                return llm.steer(prompt, Desk(request, most - prompt.tokens), tokens)
+            return llm.ask(proposal_shape(request), prompt, picture, judge, tokens)
+
+        asked = await self._ask(question, work, seconds)
         usage = self._usage(tokens, started)
         if isinstance(asked, str):
             answered = by_rules(request, asked).with_(usage=usage)
@@ -114,7 +129,10 @@ class Decider:
         def judge(draft: VerdictDraft) -> Judged[VerdictDraft]:
             return Judged(draft, [] if draft.reason.strip() else ["reason: found nothing"])
 
-        asked = await self._ask(VerdictDraft, question, judge, tokens, seconds)
+        def work(llm: Llm, prompt: Prompt, picture: bytes | None) -> Answering[VerdictDraft]:
+            return llm.ask(VerdictDraft, prompt, picture, judge, tokens)
+
+        asked = await self._ask(question, work, seconds)
         usage = self._usage(tokens, started)
         if isinstance(asked, str):
             verdict = by_arithmetic(request, asked).with_(usage=usage)
@@ -148,10 +166,8 @@ class Decider:
 
     async def _ask(
         self,
-        shape: type[Draft],
         question: _Question,
-        judge: Callable[[Draft], Judged[Result]],
-        tokens: RunUsage,
+        work: Callable[[Llm, Prompt, bytes | None], Answering[Result]],
         seconds: float,
     ) -> tuple[Prompt, LlmAnswer[Result]] | str:
         """The model's answer, or why there is none (empty where rules were asked for)."""
@@ -168,7 +184,7 @@ class Decider:
                 begun = True
                 prompt = await self._in_thread(question.prompt)
                 picture = await self._in_thread(question.picture) if self.settings.vision else None
-                answer = await self.llm.ask(shape, prompt, picture, judge, tokens)
+                answer = await work(self.llm, prompt, picture)
         except TimeoutError:
             kind = "deadline" if begun else "queue"
             words = f"no {'valid answer' if begun else 'free slot'} within {seconds:.3g} s"

@@ -12,6 +12,7 @@ from llmzero.api.curve import Curve
 from llmzero.api.parameters import Parameter
 from llmzero.api.proposals import ProposalRequest, Sample, StageView, VerdictRequest
 from llmzero.client.judge import branch_steps, clean
+from llmzero.client.steering import running
 
 View = dict[str, Any]
 
@@ -89,6 +90,45 @@ def proposal_view(request: ProposalRequest, limits: Limits) -> View:
             for i in request.infeasible[: limits.infeasible]
         ],
         "samples": [_sample(s, limits) for s in _worst_and_best(request.samples, limits.samples)],
+    }
+
+
+def steer_view(request: ProposalRequest, limits: Limits) -> View:
+    """What the skill-based agent is told at the start of a turn; the rest it reads by its tools."""
+    ended = [s for s in request.stages if s.value is not None]
+    sign = 1.0 if request.direction == "maximize" else -1.0
+    best = max(ended, key=lambda s: sign * (s.value or 0.0), default=None)
+    expand = proposal_view(request, limits)
+    kept = ("task", "objective", "direction", "stage_steps", "budget", "fixed", "infeasible")
+    return {
+        **{name: expand[name] for name in kept},
+        "parameters": [
+            {
+                ("initial" if k == "now" else k): v
+                for k, v in _parameter(p, p.initial, limits).items()
+            }
+            for p in request.parameters
+        ],
+        "running": [s.path for s in running(request)],
+        "stages": len(request.stages),
+        "best": best and _stage(best, limits, settings=True),
+    }
+
+
+def listed(stage: StageView) -> View:
+    """One line of the skill-based agent's list of stages."""
+    parts = _stage(stage, Limits(rationale=60), settings=not stage.changes)
+    if not stage.changes:
+        parts.pop("changed", None)
+    return parts | {"checkpoints": stage.checkpoints}
+
+
+def metrics_of(stage: StageView, points: int) -> View:
+    """What the skill-based agent reads of one stage."""
+    return {
+        **_stage(stage, Limits(), features=True, settings=True, scores=True),
+        "checkpoints": stage.checkpoints,
+        "curve": dict(_rows(stage.curve, points)) if stage.curve else {},
     }
 
 

@@ -4,11 +4,20 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from functools import wraps
+from typing import Any, Generic, Literal, ParamSpec, TypeVar
 
 import httpx2
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic_ai import Agent, BinaryContent, ModelRetry, NativeOutput, PromptedOutput, ToolOutput
+from pydantic_ai import (
+    Agent,
+    BinaryContent,
+    ModelRetry,
+    NativeOutput,
+    PromptedOutput,
+    Tool,
+    ToolOutput,
+)
 from pydantic_ai import models as ai_models
 from pydantic_ai.models.anthropic import AnthropicModel
 from pydantic_ai.models.openai import OpenAIChatModel
@@ -21,14 +30,18 @@ from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import RunContext
 from pydantic_ai.usage import RunUsage, UsageLimits
 
+from llmzero.agent.desk import Desk, Refused
 from llmzero.agent.failures import LlmFailed, failed
 from llmzero.agent.prompts import Prompt
 from llmzero.agent.settings import MODES, AgentSettings, OutputMode
 from llmzero.agent.transport import PLACEHOLDER_KEY, GuardedTransport, tls_context
+from llmzero.api.proposals import ProposalAnswer
 
 LOG = logging.getLogger(__name__)
 Draft = TypeVar("Draft", bound=BaseModel)
 Result = TypeVar("Result")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +66,8 @@ _PLAIN_CHAT = OpenAIModelProfile(
 """What every OpenAI-compatible server understands: many chat templates allow one system message,
 at the start."""
 
+MOST_CALLS = 16
+"""Requests to the model in one turn of the skill-based agent."""
 PROBE_TOKENS = 1_000
 """For the probe's form of two fields: room for a model that thinks first."""
 
@@ -136,6 +151,42 @@ class Llm:
         await self.find_mode()
         assert self.mode is not None
         return await self._run(self.mode, shape, prompt, picture, judge, usage, repairs=1)
+
+    async def steer(self, prompt: Prompt, desk: Desk, usage: RunUsage) -> LlmAnswer[ProposalAnswer]:
+        """One turn of the skill-based agent with the tools of ``desk``.
+
+        A turn that is broken off after something was accepted counts as ended there. ``usage``
+        counts the tokens, also of failures. Raises :class:`LlmFailed`.
+        """
+        agent: Agent[None, Any] = Agent(
+            self._model("tool"),
+            output_type=[
+                ToolOutput(_corrected(desk.end_turn), name="end_turn"),
+                ToolOutput(_corrected(desk.finish), name="finish"),
+            ],
+            instructions=prompt.system,
+            tools=[
+                Tool(_corrected(tool), takes_ctx=False)
+                for tool in (desk.list_stages, desk.read_metrics, desk.start_stage, desk.stop_stage)
+            ],
+            retries=1,
+            model_settings=self._model_settings(
+                "tool", BaseModel, self._settings.max_output_tokens
+            ),
+        )
+        limits = UsageLimits(
+            request_limit=MOST_CALLS,
+            input_tokens_limit=MOST_CALLS * self._settings.max_input_tokens,
+        )
+        try:
+            await agent.run(prompt.user, usage=usage, usage_limits=limits)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            why = failed(error, desk.problems, usage.requests)
+            if why.kind != "invalid" or desk.problems:
+                raise why from None
+        return LlmAnswer(desk.answer, repaired=desk.refused > 0)
 
     async def _run(
         self,
@@ -223,6 +274,19 @@ class Llm:
             guide = {"type": "json_object", "schema": shape.model_json_schema()}
             settings["extra_body"] = {"response_format": guide}
         return settings
+
+
+def _corrected(tool: Callable[P, T]) -> Callable[P, T]:
+    """The tool with its refusals as requests to the model to correct the call."""
+
+    @wraps(tool)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return tool(*args, **kwargs)
+        except Refused as error:
+            raise ModelRetry(str(error)) from None
+
+    return call
 
 
 def repair_request(problems: list[str]) -> str:

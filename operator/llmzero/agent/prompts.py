@@ -16,6 +16,7 @@ from llmzero.agent.focus import (
     View,
     proposal_view,
     rounded,
+    steer_view,
     verdict_view,
 )
 from llmzero.api.curve import PathologyKind
@@ -73,6 +74,21 @@ def proposal_prompt(request: ProposalRequest, max_tokens: int, picture: bool) ->
         lambda limits: proposal_view(request, limits),
         max_tokens,
         picture=picture,
+        count=request.count,
+        max_changes=MAX_CHANGES,
+        kinds=[(kind.value, LOOKS[kind]) for kind in PathologyKind],
+    )
+
+
+def steer_prompt(request: ProposalRequest, max_tokens: int) -> Prompt:
+    """One turn of the skill-based agent; what it reads by tools comes on top.
+
+    Raises :class:`PromptTooLong`.
+    """
+    return _fitted(
+        "skill",
+        lambda limits: steer_view(request, limits),
+        max_tokens,
         count=request.count,
         max_changes=MAX_CHANGES,
         kinds=[(kind.value, LOOKS[kind]) for kind in PathologyKind],

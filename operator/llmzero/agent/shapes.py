@@ -88,11 +88,11 @@ class ProposalDraft(_Shape):
             branch_from=BranchFrom(step=self.branch_step, reason=self.branch_reason[:512]),
             proposals=[
                 Proposal(
-                    changes=_pairs([(c.parameter, c.value) for c in t.changes], "changes"),
+                    changes=paired([(c.parameter, c.value) for c in t.changes], "changes"),
                     carry_optimizer=not t.reset_optimizer,
                     carry_reference=not t.reset_reference,
                     rationale=t.rationale[:1024],
-                    expected=_pairs([(f.metric, f.change) for f in t.expected], "expected"),
+                    expected=paired([(f.metric, f.change) for f in t.expected], "expected"),
                     confidence=t.confidence,
                     justification=t.justification[:512],
                 )
@@ -149,7 +149,8 @@ class VerdictDraft(_Shape):
     reason: str = Field(description="One or two sentences that cite metric and steps")
 
 
-def _pairs(pairs: list[tuple[str, T]], where: str) -> dict[str, T]:
+def paired(pairs: list[tuple[str, T]], where: str) -> dict[str, T]:
+    """Raises ValueError for a name that stands twice."""
     result = dict(pairs)
     if len(result) != len(pairs):
         raise ValueError(f"{where}: a name stands twice")

@@ -14,6 +14,7 @@ from llmzero.api.curve import CURVE_METRICS, PathologyKind
 from llmzero.api.parameters import Parameter, Role, distance
 from llmzero.api.proposals import (
     MAX_CHANGES,
+    BranchFrom,
     Diagnosis,
     Proposal,
     ProposalAnswer,
@@ -21,6 +22,8 @@ from llmzero.api.proposals import (
     StageView,
 )
 from llmzero.api.spec import SettingsMap
+from llmzero.client.steering import focus, steering_problems
+from llmzero.search.nodes import BASE_PATH
 from llmzero.strategies.bounds import beyond_bounds
 
 DUPLICATE = 0.02
@@ -37,11 +40,12 @@ def settled(request: ProposalRequest, answer: ProposalAnswer) -> ProposalAnswer:
 
     at most ``request.count`` proposals, text without control characters, at most 6 KB.
     """
-    parent = request.path[-1].parameters
     space = {p.name: p for p in request.parameters}
-    proposals = [
-        p.with_(changes=_plain(space, parent, p.changes)) for p in answer.proposals[: request.count]
-    ]
+    proposals = []
+    for proposal in answer.proposals[: request.count]:
+        asked = focus(request, proposal.branch_from or answer.branch_from)
+        parent = asked.path[-1].parameters if asked else {}
+        proposals.append(proposal.with_(changes=_plain(space, parent, proposal.changes)))
     answer = answer.with_(proposals=proposals)
     for limit in (1024, 512, 256, 128, 64, 16, 0):
         cut = _with_text_cut(answer, limit)
@@ -52,22 +56,31 @@ def settled(request: ProposalRequest, answer: ProposalAnswer) -> ProposalAnswer:
 
 def problems(request: ProposalRequest, answer: ProposalAnswer) -> list[str]:
     """Every problem as a sentence that names the field, what was found, and what is allowed."""
-    found = [*_branch_problems(request, answer), *_diagnosis_problems(request, answer)]
-    seen: list[tuple[str, SettingsMap]] = []
+    found = [*steering_problems(request, answer), *_diagnosis_problems(request, answer)]
+    if request.mode == "expand":
+        found += _branch_problems(request, answer.branch_from, "branchFrom.step")
+    seen: dict[tuple[str, int], list[tuple[str, SettingsMap]]] = {}
     for index, proposal in enumerate(answer.proposals):
-        where = f"proposals[{index}]"
-        own = list(_proposal_problems(request, proposal, where))
+        where, start = f"proposals[{index}]", proposal.branch_from or answer.branch_from
+        asked = focus(request, start)
+        if asked is None:
+            found.append(f"{where}.branchFrom.node: found {clean(start.node, 63)!r}, no such stage")
+            continue
+        own = list(_proposal_problems(asked, proposal, where, start.node != BASE_PATH))
+        if request.mode == "steer":
+            own += _branch_problems(asked, start, f"{where}.branchFrom.step")
         found += own
         if own:
             continue
-        child = {**request.path[-1].parameters, **proposal.changes}
-        found += _place_problems(request, answer.branch_from.step, child, where, seen)
-        seen.append((where, child))
+        child = {**asked.path[-1].parameters, **proposal.changes}
+        others = seen.setdefault((start.node, start.step), [])
+        found += _place_problems(asked, start.step, child, where, others)
+        others.append((where, child))
     return found
 
 
 def branch_steps(stage: StageView) -> list[int]:
-    """Steps that a child of ``stage`` may start from."""
+    """Steps that a child of the stage to expand may start from."""
     return sorted(stage.checkpoints) or [stage.steps]
 
 
@@ -136,18 +149,21 @@ def _with_text_cut(answer: ProposalAnswer, limit: int) -> ProposalAnswer:
                 rationale=clean(p.rationale, limit),
                 justification=clean(p.justification, min(limit, 512)),
                 expected={clean(k, names): v for k, v in p.expected.items()},
+                branch_from=p.branch_from.with_(reason=clean(p.branch_from.reason, min(limit, 512)))
+                if p.branch_from
+                else None,
             )
             for p in answer.proposals
         ],
+        stop=[o.with_(reason=clean(o.reason, min(limit, 512))) for o in answer.stop],
     )
 
 
-def _branch_problems(request: ProposalRequest, answer: ProposalAnswer) -> Iterator[str]:
-    steps = branch_steps(request.path[-1])
-    if answer.branch_from.step not in steps:
-        yield (
-            f"branchFrom.step: found {answer.branch_from.step}, there are checkpoints at {steps}"
-        )
+def _branch_problems(request: ProposalRequest, start: BranchFrom, where: str) -> Iterator[str]:
+    stage = request.path[-1]
+    steps = branch_steps(stage) if request.mode == "expand" else sorted(stage.checkpoints)
+    if start.step not in steps:
+        yield f"{where}: found {start.step}, there are checkpoints at {steps}"
 
 
 def _diagnosis_problems(request: ProposalRequest, answer: ProposalAnswer) -> Iterator[str]:
@@ -168,12 +184,15 @@ def _cites(diagnosis: Diagnosis, names: set[str]) -> bool:
     return bool(re.search(r"\d", text)) and not known.isdisjoint(_WORD.findall(text))
 
 
-def _proposal_problems(request: ProposalRequest, proposal: Proposal, where: str) -> Iterator[str]:
+def _proposal_problems(
+    request: ProposalRequest, proposal: Proposal, where: str, bounded: bool
+) -> Iterator[str]:
+    """``bounded``: there is a stage before, from which a step may be too large."""
     space = {p.name: p for p in request.parameters}
     parent = request.path[-1].parameters
-    if not proposal.changes:
+    if not proposal.changes and request.mode == "expand":
         yield f"{where}.changes: nothing changes; going on unchanged is always tried anyway"
-    if len(proposal.changes) > MAX_CHANGES and not proposal.justification.strip():
+    if bounded and len(proposal.changes) > MAX_CHANGES and not proposal.justification.strip():
         yield (
             f"{where}.changes: {len(proposal.changes)} parameters change, at most {MAX_CHANGES} "
             "are allowed without a justification"
@@ -185,7 +204,7 @@ def _proposal_problems(request: ProposalRequest, proposal: Proposal, where: str)
             yield f"{at}: not a searched parameter; searched are {', '.join(sorted(space))}"
         elif problem := _value_problem(parameter, new):
             yield f"{at}: {problem}"
-        elif name in parent:
+        elif bounded and name in parent:
             if problem := beyond_bounds(parameter, parent[name], new):
                 yield f"{at}: {problem}"
             if _decreases(parameter, parent[name], new):

@@ -155,3 +155,19 @@ def verdict_question(**changes: Any) -> VerdictRequest:
         best_curve=curve(start=0.3, gain=0.35),
         reason="two looks in a row 0.12 below the best at equal cost, margin 0.05",
     ).with_(**changes)
+
+
+def steer_question(**changes: Any) -> ProposalRequest:
+    """A turn of the skill-based agent: two stages ended, one runs, two slots are free."""
+    stages = [
+        stage("0"),
+        stage(
+            "0-0", proposer="agent", value=0.53, start_step=100, drawn=curve(start=0.45, gain=0.08)
+        ),
+        stage("0-1", outcome=None, value=None, start_step=100, checkpoints=[], curve=None),
+    ]
+    request = question(
+        request_id="countdown-abc123-0-0-0", mode="steer", stages=stages, path=stages[:2], children=[],
+        siblings=[], best=[], samples=[],
+    )  # fmt: skip
+    return request.with_(**changes)

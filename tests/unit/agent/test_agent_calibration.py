@@ -40,11 +40,17 @@ def child(number: int, value: float, proposal: int, **expected: float) -> StageN
     return stage(f"0-{number}", ended(value, entropy=0.7), provenance=made)
 
 
+def control() -> StageNode:
+    made = Provenance(proposer="continue")
+    status = ended(0.5, entropy=0.4)
+    return stage("0-0", status, provenance=made, carry_optimizer=True, carry_reference=True)
+
+
 def tree() -> list[StageNode]:
     expansion = Expansion(answers=[answered("openai:m", 2), answered("rules", 1, "rules")])
     return [
         stage("0", ended(0.4, expansion=expansion)),
-        stage("0-0", ended(0.5, entropy=0.4), provenance=Provenance(proposer="continue")),
+        control(),
         child(1, 0.56, 0, eval__accuracy=0.05, entropy=0.2),
         child(2, 0.45, 1, eval__accuracy=0.05),
         child(3, 0.52, 2, eval__accuracy=0.02, completions__mean_length=-5),
@@ -91,3 +97,22 @@ def test_what_decisions_took_adds_up_by_agent() -> None:
     assert rows["openai:m"].decisions == rows["rules"].decisions == 1
     assert rows["openai:m"].input_tokens == 1000
     assert rows["openai:m"].dollars == pytest.approx(0.01)
+
+
+def test_what_an_agent_that_steers_forecast_is_found_where_its_answer_is_stored() -> None:
+    """The answer stands on 0-0, whose completion gave the turn; its stage started from 0."""
+    nodes = [n for n in tree() if n.spec.path != "0-1"]
+    turn = control()
+    turn = turn.with_(
+        status=turn.status.with_(expansion=Expansion(answers=[answered("openai:skill", 1)]))
+    )
+    made = Provenance(
+        proposer="agent", expected={"eval/accuracy": 0.1}, proposal=0, answered_on="test-0-0"
+    )
+    nodes = [n for n in nodes if n.spec.path != "0-0"] + [
+        turn,
+        stage("0-4", ended(0.56, entropy=0.7), provenance=made),
+    ]
+    (found,) = [f for f in forecasts(nodes, "eval/accuracy") if f.node == "test-0-4"]
+    assert (found.agent, found.expected) == ("openai:skill", 0.1)
+    assert found.observed == pytest.approx(0.06)

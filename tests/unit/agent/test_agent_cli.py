@@ -9,6 +9,7 @@ import pytest
 from llmzero.agent.prompts import proposal_prompt, verdict_prompt
 from llmzero.api.base import ObjectList
 from llmzero.cli.agent import app
+from llmzero.cli.output import console
 from tests.unit.agent.questions import question, verdict_question
 from tests.unit.agent.test_agent_calibration import tree
 from tests.unit.builders import search
@@ -17,8 +18,9 @@ Run = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Calls the command; exit code, and what it printed on both streams."""
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Calls the command; exit code, and what it printed on both streams, 120 columns wide."""
+    monkeypatch.setattr(console, "width", 120)
 
     def call(*words: str) -> tuple[int, str]:
         with pytest.raises(SystemExit) as ended:

@@ -16,6 +16,7 @@ from llmzero.agent.prompts import (
     PromptTooLong,
     as_data,
     proposal_prompt,
+    steer_prompt,
     verdict_prompt,
 )
 from llmzero.api.curve import Pathology, PathologyKind
@@ -24,19 +25,26 @@ from llmzero.api.spec import Agent
 from llmzero.client.strict_json import BODY_BYTES
 from llmzero.search.decisions import Ask
 from tests.bench.bench_plan import NOW, grow, make_search
-from tests.unit.agent.questions import SETTINGS, curve, question, stage, verdict_question
+from tests.unit.agent.questions import (
+    SETTINGS,
+    curve,
+    question,
+    stage,
+    steer_question,
+    verdict_question,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
-@pytest.mark.parametrize("name", ["proposal", "verdict"])
+@pytest.mark.parametrize("name", ["proposal", "verdict", "skill"])
 def test_prompts_are_sent_as_the_golden_files_show(name: str) -> None:
     """Run with LLMZERO_GOLDEN=write after a deliberate change, and read the diff."""
-    prompt = (
-        proposal_prompt(question(), 12_000, picture=True)
-        if name == "proposal"
-        else verdict_prompt(verdict_question(), 12_000, picture=True)
-    )
+    prompt = {
+        "proposal": lambda: proposal_prompt(question(), 12_000, picture=True),
+        "verdict": lambda: verdict_prompt(verdict_question(), 12_000, picture=True),
+        "skill": lambda: steer_prompt(steer_question(), 6_000),
+    }[name]()
     text = f"{prompt.version}\n\n{prompt.system}\n\n===\n\n{prompt.user}\n"
     file = GOLDEN / f"{name}.txt"
     if os.environ.get("LLMZERO_GOLDEN") == "write":
