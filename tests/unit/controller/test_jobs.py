@@ -10,6 +10,7 @@ from llmzero.api.contract import REQUEST_ENV, ExitCode, StageRequest
 from llmzero.api.search import TrainingSearch
 from llmzero.controller.jobs import (
     CONTAINER,
+    Setting,
     TemplateProblem,
     merge_template,
     prune_job,
@@ -17,6 +18,8 @@ from llmzero.controller.jobs import (
     stage_job,
 )
 from tests.unit.builders import search, stage
+
+IMAGE = Setting("image:1")
 
 
 def on_cluster(**trainer: Any) -> TrainingSearch:
@@ -38,20 +41,20 @@ def env(job: dict[str, Any]) -> dict[str, str]:
 
 
 def test_the_request_travels_whole() -> None:
-    job = stage_job(on_cluster(), stage(), 2, "image:1")
+    job = stage_job(on_cluster(), stage(), 2, IMAGE)
     request = StageRequest.decode(env(job)[REQUEST_ENV], env(job)["LLMZERO_STAGE_REQUEST_SHA256"])
     assert request.node == "test-0"
     assert env(job)["LLMZERO_ATTEMPT"] == "2"
     assert base64.b64decode(env(job)[REQUEST_ENV])
-    assert job["metadata"]["name"] == "test-0-2"
+    assert job["metadata"]["name"] == "test-0-a2"
 
 
 def test_every_pod_is_restricted() -> None:
     node = stage()
     for job in (
-        stage_job(on_cluster(), node, 1, "image:1"),
-        prune_job(on_cluster(), node, (20,), "image:1"),
-        report_job(on_cluster(), node, 1, "image:1"),
+        stage_job(on_cluster(), node, 1, IMAGE),
+        prune_job(on_cluster(), node, IMAGE),
+        report_job(on_cluster(), node, IMAGE),
     ):
         security = pod(job)["securityContext"]
         assert security["runAsNonRoot"] is True
@@ -68,13 +71,13 @@ def test_every_pod_is_restricted() -> None:
 
 
 def test_stage_jobs_have_no_ttl_and_are_never_suspended_by_us() -> None:
-    job = stage_job(on_cluster(), stage(), 1, "image:1")
+    job = stage_job(on_cluster(), stage(), 1, IMAGE)
     assert "ttlSecondsAfterFinished" not in job["spec"]
     assert "suspend" not in job["spec"]
 
 
 def test_the_failure_policy_is_in_the_order_that_matters() -> None:
-    rules = stage_job(on_cluster(), stage(), 1, "i")["spec"]["podFailurePolicy"]["rules"]
+    rules = stage_job(on_cluster(), stage(), 1, IMAGE)["spec"]["podFailurePolicy"]["rules"]
     assert rules[0]["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
     assert [r["action"] for r in rules] == ["Ignore", "Ignore", "FailJob"]
     assert rules[1]["onExitCodes"]["values"] == [ExitCode.INTERRUPTED]
@@ -83,14 +86,14 @@ def test_the_failure_policy_is_in_the_order_that_matters() -> None:
 
 
 def test_the_queue_is_kueues_label_on_the_job() -> None:
-    job = stage_job(on_cluster(queueName="research"), stage(), 1, "i")
+    job = stage_job(on_cluster(queueName="research"), stage(), 1, IMAGE)
     assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "research"
 
 
 def test_helper_jobs_take_no_device() -> None:
     asked = on_cluster(resources={"limits": {"nvidia.com/gpu": 1}})
-    assert container(stage_job(asked, stage(), 1, "i"))["resources"]["limits"]
-    assert "resources" not in container(prune_job(asked, stage(), (20,), "i"))
+    assert container(stage_job(asked, stage(), 1, IMAGE))["resources"]["limits"]
+    assert "resources" not in container(prune_job(asked, stage(), IMAGE))
 
 
 @pytest.mark.parametrize(
@@ -106,13 +109,13 @@ def test_helper_jobs_take_no_device() -> None:
 def test_cpu_pods_use_as_many_threads_as_they_have_cores(
     resources: dict[str, Any], threads: str | None
 ) -> None:
-    found = env(stage_job(on_cluster(resources=resources), stage(), 1, "i"))
+    found = env(stage_job(on_cluster(resources=resources), stage(), 1, IMAGE))
     assert found.get("OMP_NUM_THREADS") == threads
 
 
 def test_a_claim_is_needed() -> None:
     with pytest.raises(TemplateProblem, match=r"spec\.storage\.claimName"):
-        stage_job(search(), stage(), 1, "i")
+        stage_job(search(), stage(), 1, IMAGE)
 
 
 TEMPLATE = {
@@ -140,7 +143,7 @@ TEMPLATE = {
 
 
 def test_pod_fields_merge_by_name() -> None:
-    job = stage_job(on_cluster(podTemplate=TEMPLATE), stage(), 1, "i")
+    job = stage_job(on_cluster(podTemplate=TEMPLATE), stage(), 1, IMAGE)
     assert pod(job)["nodeSelector"] == {"gpu": "h100"}
     assert pod(job)["securityContext"]["fsGroup"] == 2000
     assert pod(job)["securityContext"]["runAsNonRoot"] is True
@@ -181,11 +184,11 @@ def test_fields_that_we_own_are_refused_with_the_reason(
     template: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(TemplateProblem, match=says.replace(".", r"\.")):
-        stage_job(on_cluster(podTemplate=template), stage(), 1, "i")
+        stage_job(on_cluster(podTemplate=template), stage(), 1, IMAGE)
 
 
 def test_merging_changes_neither_side() -> None:
-    ours = pod(stage_job(on_cluster(), stage(), 1, "i"))
+    ours = pod(stage_job(on_cluster(), stage(), 1, IMAGE))
     before = json.dumps([ours, TEMPLATE], sort_keys=True)
     merge_template(ours, TEMPLATE)
     assert json.dumps([ours, TEMPLATE], sort_keys=True) == before
