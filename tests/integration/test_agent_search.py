@@ -42,10 +42,10 @@ MANIFEST: dict[str, Any] = {
         },
         "stage": {"steps": 4, "promptsPerStep": 4, "evalEvery": 2, "checkpointEvery": 2},
         "strategy": {
-            "name": "llmzero", "options": {"explore": 0}, "parallelism": 1, "maxDepth": 3,
+            "name": "llmzero", "options": {"explore": 0}, "parallelism": 1, "maxDepth": 4,
             "earlyStopping": {"enabled": False},
         },
-        "budget": {"stages": 9},
+        "budget": {"stages": 14},
     },
 }  # fmt: skip
 
@@ -81,10 +81,10 @@ async def service(*options: str | Path) -> AsyncIterator[tuple[str, asyncio.subp
         await process.wait()
 
 
-async def search(folder: Path, url: str) -> tuple[asyncio.subprocess.Process, Path]:
-    """``llmzero run`` with that service."""
+async def search(folder: Path, url: str, **spec: Any) -> tuple[asyncio.subprocess.Process, Path]:
+    """``llmzero run`` with that service; ``spec`` replaces sections of the manifest's."""
     file, directory = folder / "search.yaml", folder / "run"
-    file.write_text(json.dumps(MANIFEST))
+    file.write_text(json.dumps({**MANIFEST, "spec": {**MANIFEST["spec"], **spec}}))
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "llmzero.cli.main", "run", str(file), "--dir", str(directory),
         "--agent", url, cwd=ROOT, env=ENVIRONMENT, stdout=asyncio.subprocess.DEVNULL,
@@ -155,9 +155,9 @@ async def test_a_tree_grows_from_the_services_answers_and_on_without_it(tmp_path
         stopped = False
         while process.returncode is None:
             await asyncio.sleep(0.3)
-            # The service goes away for good once its first answer is stored and used.
+            # The service goes away for good once its first answer is stored.
             if not stopped and any(
-                '"proposer": "agent"' in file.read_text() for file in directory.glob("nodes/*.json")
+                '"answeredBy": "agent"' in f.read_text() for f in directory.glob("nodes/*.json")
             ):
                 agent.kill()
                 stopped = True
