@@ -21,8 +21,8 @@ SPACE: Final = (
     Parameter(
         name="learning_rate",
         role=Role.REGULARIZATION,
-        min=1e-6,
-        max=2e-3,
+        min=3e-6,
+        max=1e-3,
         scale="log",
         initial=2e-5,
     ),

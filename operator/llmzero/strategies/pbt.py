@@ -4,7 +4,6 @@ Source: Jaderberg et al., "Population Based Training of Neural Networks" (arXiv 
 truncation selection; exploit copies weights *and* hyperparameters, then explore perturbs.
 """
 
-import math
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
@@ -131,7 +130,11 @@ class PBT(BaseStrategy):
     def _donors(self, generation: int) -> list[int]:
         """The upper quantile of those that ended a generation well; at least one of them."""
         ended = [i for i in self._ended(generation) if self.can_branch(i)]
-        return ended[: max(math.ceil(len(ended) * self.quantile), 1)]
+        return ended[: max(self._at_either_end(len(ended)), 1)]
+
+    def _at_either_end(self, count: int) -> int:
+        """Members of a quantile, so that nobody is in both."""
+        return min(round(count * self.quantile), count // 2)
 
     def _next(self, name: int, index: int) -> StageNode | None:
         """The next stage of a member; None where it runs, is done, or nothing can be afforded."""
@@ -145,7 +148,7 @@ class PBT(BaseStrategy):
             return None
         ended = self._ended(generation)
         place = ended.index(index)
-        if place >= len(ended) - round(len(ended) * self.quantile):
+        if place >= len(ended) - self._at_either_end(len(ended)):
             node = self._exploit(name, generation, f"is {place + 1} of {len(ended)}")
             if node is not None:
                 return node
