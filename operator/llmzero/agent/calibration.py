@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from llmzero.api.base import Model
-from llmzero.api.proposals import Answered
+from llmzero.api.proposals import Answered, VerdictAnswer
 from llmzero.api.stage import Phase, Purpose, StageNode
 from llmzero.dynamics.features import series, tail
 from llmzero.dynamics.pairing import difference
@@ -88,11 +88,15 @@ def calibration(found: Sequence[Forecast]) -> list[Calibration]:
 
 
 def spending(nodes: Iterable[StageNode]) -> list[Spending]:
-    """What the stored decisions took: one row for each agent, by name."""
-    groups: dict[str, list[Answered]] = defaultdict(list)
+    """What the stored decisions took, verdicts included: one row for each agent, by name."""
+    groups: dict[str, list[Answered | VerdictAnswer]] = defaultdict(list)
     for node in nodes:
-        for answered in node.status.expansion.answers if node.status.expansion else ():
+        status = node.status
+        for answered in status.expansion.answers if status.expansion else ():
             groups[_name(answered)].append(answered)
+        for decision in (status.stop, status.audit):
+            if decision is not None and decision.verdict is not None:
+                groups[_name(decision.verdict)].append(decision.verdict)
     return [
         Spending(
             agent=agent,
@@ -148,7 +152,7 @@ def _agent(node: StageNode, answered_on: StageNode | None) -> str:
     return node.spec.provenance.proposer
 
 
-def _name(answered: Answered) -> str:
+def _name(answered: Answered | VerdictAnswer) -> str:
     return answered.provider or answered.answered_by
 
 

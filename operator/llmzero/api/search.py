@@ -33,6 +33,7 @@ class Ledger(Model):
     saved_by_stopping: float = Field(0, description="Stages' worth of steps not run.")
     early_stopped: int = 0
     audited: int = Field(0, description="Doomed stages that ran on as an audit.")
+    vetoed: int = Field(0, description="Of the audited, those whose stop the agent vetoed.")
     false_kills: int = Field(0, description="Audited stages that ended above the margin.")
 
 

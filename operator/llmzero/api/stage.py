@@ -7,7 +7,7 @@ from pydantic import Field
 
 from llmzero.api.base import API_VERSION, Condition, Model, ObjectMeta, Time
 from llmzero.api.curve import Curve, Pathology
-from llmzero.api.proposals import Expansion
+from llmzero.api.proposals import Expansion, VerdictAnswer
 from llmzero.api.spec import SettingsMap
 
 
@@ -148,6 +148,9 @@ class StopDecision(Model):
     ]
     message: str = Field("", max_length=1024)
     at: Time
+    verdict: VerdictAnswer | None = Field(
+        None, description="What the agent answered, where it was asked for a veto."
+    )
 
 
 class Audit(Model):
@@ -156,6 +159,9 @@ class Audit(Model):
     message: str = Field("", max_length=1024)
     at: Time
     step: int = Field(ge=0, description="Step at which it would have been stopped.")
+    verdict: VerdictAnswer | None = Field(
+        None, description="The agent's veto; empty where a draw chose the stage."
+    )
 
 
 class Attempt(Model):

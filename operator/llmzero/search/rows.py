@@ -48,6 +48,7 @@ _FIELDS: Final = {
     "constant": "?",
     "replica": "?",
     "audited": "?",
+    "vetoed": "?",
     "out_of_memory": "?",
     "number": "i",
     "level": "i",
@@ -190,6 +191,7 @@ def read(node: StageNode, frame: Frame) -> Row:
 def _packed(row: Row, frame: Frame) -> bytes:
     status = row.node.status
     usages = [a.usage for a in status.expansion.answers] if status.expansion else []
+    usages += [d.verdict.usage for d in (status.stop, status.audit) if d and d.verdict]
     saved = max(row.steps - status.step, 0) / frame.stage_steps if stopped_early(row.node) else 0.0
     numbers = {
         "kind": row.kind,
@@ -198,6 +200,7 @@ def _packed(row: Row, frame: Frame) -> bytes:
         "constant": row.constant,
         "replica": row.proposer == REPLICA,
         "audited": status.audit is not None,
+        "vetoed": status.audit is not None and status.audit.verdict is not None,
         "out_of_memory": status.outcome is Outcome.OUT_OF_MEMORY,
         "number": row.number,
         "level": row.path.count("-") + 1,

@@ -118,6 +118,7 @@ def _ledger(tree: Tree, values: Values, evaluations: Evaluations) -> Ledger:
         saved_by_stopping=round(float(columns["saved"].sum()), 6),
         early_stopped=int((columns["saved"] > 0).sum()),
         audited=int(columns["audited"].sum()),
+        vetoed=int(columns["vetoed"].sum()),
         false_kills=sum(false_kill(tree, i, curve) for i in ran_on),
     )
 

@@ -133,11 +133,12 @@ def after_review(
     the stage stood.
     """
     if answer is not None and answer.verdict == "continue":
-        return Audit(message=f"vetoed: {answer.reason}"[:1024], at=now, step=step)
+        why = f"vetoed: {answer.reason}"
+        return Audit(message=why[:1024], at=now, step=step, verdict=answer)
     why = request.reason
     if answer is not None and answer.answered_by != "rules":
         why = f"{why} The agent agrees: {answer.reason}"
-    return StopDecision(reason="CurveBelowBest", message=why[:1024], at=now)
+    return StopDecision(reason="CurveBelowBest", message=why[:1024], at=now, verdict=answer)
 
 
 def _case(tree: Tree, best: int, found: Sequence[Difference], rule: EarlyStopping) -> str:

@@ -233,7 +233,7 @@ def test_a_veto_lets_the_stage_run_on_and_is_remembered() -> None:
         request_id=request.request_id, verdict="continue", reason="it warms up", answered_by="agent"
     )
     kept = after_review(request, veto, 50, NOW)
-    assert kept == Audit(message="vetoed: it warms up", at=NOW, step=50)
+    assert kept == Audit(message="vetoed: it warms up", at=NOW, step=50, verdict=veto)
     agreed = after_review(request, veto.with_(verdict="stop"), 50, NOW)
     assert isinstance(agreed, StopDecision) and "it warms up" in agreed.message
     silent = after_review(request, None, 50, NOW)
