@@ -8,7 +8,9 @@ import typer
 
 from llmzero import __version__
 from llmzero.cli import inspect, strategy
+from llmzero.cli.agent_report import agent_report
 from llmzero.cli.analyze import analyze
+from llmzero.cli.approve import approve, reject
 from llmzero.cli.bench import bench
 from llmzero.cli.run import retrain, run
 
@@ -32,6 +34,9 @@ app.command()(inspect.report)
 app.command()(inspect.validate)
 app.command()(retrain)
 app.command()(analyze)
+app.command()(approve)
+app.command()(reject)
+app.command()(agent_report)
 app.command()(bench)
 
 

@@ -17,6 +17,7 @@ from llmzero.api.proposals import (
 from llmzero.api.spec import Agent
 from llmzero.api.stage import Audit
 from llmzero.failpoints import failpoint
+from llmzero.local import approvals
 from llmzero.local.store import RunDirectory
 from llmzero.search.decisions import (
     Ask,
@@ -93,8 +94,9 @@ class Applier:
                     self._reviewed[name] = (verdict, future)
 
     def take_answers(self) -> bool:
-        """Store the answers that came; whether there were any (then a plan should follow)."""
-        came = False
+        """Store the answers that came, and what a person approved; whether there were any (then
+        a plan should follow)."""
+        came = approvals.take(self._run)
         for name, future in list(self._asked.items()):
             if future.done():
                 del self._asked[name]

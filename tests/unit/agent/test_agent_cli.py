@@ -5,10 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 
 from llmzero.agent.prompts import proposal_prompt, verdict_prompt
 from llmzero.api.base import ObjectList
 from llmzero.cli.agent import app
+from llmzero.cli.agent_report import agent_report
 from llmzero.cli.output import console
 from tests.unit.agent.questions import question, verdict_question
 from tests.unit.agent.test_agent_calibration import tree
@@ -22,9 +24,21 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     """Calls the command; exit code, and what it printed on both streams, 120 columns wide."""
     monkeypatch.setattr(console, "width", 120)
 
+    return calls(app, capsys)
+
+
+@pytest.fixture
+def report(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setattr(console, "width", 120)
+    alone = typer.Typer()
+    alone.command()(agent_report)
+    return calls(alone, capsys)
+
+
+def calls(command: typer.Typer, capsys: pytest.CaptureFixture[str]) -> Run:
     def call(*words: str) -> tuple[int, str]:
         with pytest.raises(SystemExit) as ended:
-            app(list(words))
+            command(list(words))
         return int(ended.value.code or 0), "".join(capsys.readouterr())
 
     return call
@@ -84,22 +98,22 @@ def test_bad_options_are_named(run: Run, words: tuple[str, ...], said: str) -> N
     assert said in " ".join(text.split())
 
 
-def test_report_reads_what_kubectl_prints(tmp_path: Path, run: Run) -> None:
+def test_report_reads_what_kubectl_prints(tmp_path: Path, report: Run) -> None:
     file = tmp_path / "objects.json"
     items = [search().dump(), *(n.dump() for n in tree())]
     file.write_text(json.dumps(ObjectList(items=items).dump()))
-    code, text = run("report", str(file), "-o", "json")
+    code, text = report(str(file), "-o", "json")
     assert code == 0
     data = json.loads(text)
     assert {r["agent"] for r in data["calibration"]} == {"openai:m", "rules"}
     assert [s["decisions"] for s in data["spending"]] == [1, 1]
-    code, text = run("report", str(file))
+    code, text = report(str(file))
     assert code == 0 and "openai:m" in text and "eval/accuracy" in text
 
 
-def test_report_says_what_it_needs(tmp_path: Path, run: Run) -> None:
+def test_report_says_what_it_needs(tmp_path: Path, report: Run) -> None:
     file = tmp_path / "objects.json"
     file.write_text("[]")
-    code, text = run("report", str(file))
+    code, text = report(str(file))
     assert code == 2
     assert "a run directory or a v1 List of a TrainingSearch and its StageNodes" in text
