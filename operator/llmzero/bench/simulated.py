@@ -43,6 +43,11 @@ class Run:
     spent: float
     tokens: float
     """Tokens generated in training, in millions."""
+    saved: float
+    """Full stages' worth of steps that early stopping did not run."""
+    stopped: int
+    stopped_wrongly: int
+    """Stopped stages that would have ended within the margin of the leader at equal cost."""
 
 
 def run(protocol: Protocol, key: Key) -> Run:
@@ -69,6 +74,9 @@ def run(protocol: Protocol, key: Key) -> Run:
         base=round(trace.base, 4),
         spent=round(engine.search.status.ledger.stages_spent, 2),
         tokens=round(trace.train_tokens / 1e6, 2),
+        saved=round(trace.saved, 2),
+        stopped=trace.stopped,
+        stopped_wrongly=trace.stopped_wrongly,
     )
 
 

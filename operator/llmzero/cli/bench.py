@@ -1,8 +1,8 @@
 """``llmzero bench``: methods compared at equal cost, in simulated worlds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -56,6 +56,10 @@ def bench(
         console.print(
             _table(compare(table, reference, group), reference, f"{' + '.join(group)}: {title}")
         )
+    for name in names:
+        words = _stopping([table[w][name] for w in worlds])
+        if words:
+            console.print(f"{name}: {words}", highlight=False)
 
 
 def _names(text: str) -> list[str]:
@@ -81,6 +85,18 @@ def _table(lines: Sequence[Line], reference: str, title: str) -> Table:
             "" if line.improvement is None else _number(line.improvement, 2),
         )
     return table
+
+
+def _stopping(columns: Sequence[Mapping[str, Sequence[Any]]]) -> str:
+    """What early stopping did, over all searches of one method; nothing where it never did."""
+    total = {k: sum(sum(c[k]) for c in columns) for k in ("saved", "spent", "stopped")}
+    if not total["stopped"]:
+        return ""
+    wrongly = sum(sum(c["stopped_wrongly"]) for c in columns)
+    return (
+        f"early stopping saved {total['saved'] / (total['saved'] + total['spent']):.0%} of the steps; "
+        f"{wrongly} of {total['stopped']} stops ({wrongly / total['stopped']:.0%}) were wrong"
+    )
 
 
 def _number(found: Interval, digits: int = 3) -> str:

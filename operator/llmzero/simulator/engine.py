@@ -20,7 +20,7 @@ from llmzero.api.parameters import initial_point
 from llmzero.api.proposals import Answered
 from llmzero.api.search import TrainingSearch
 from llmzero.api.spec import SettingsMap
-from llmzero.api.stage import Phase, Purpose, StageNode
+from llmzero.api.stage import Audit, Phase, Purpose, StageNode, StopDecision
 from llmzero.search.decisions import (
     Ask,
     Create,
@@ -78,6 +78,12 @@ class Trace:
     seconds: float
     """Simulated time."""
     train_tokens: int
+    saved: float = 0.0
+    """Full stages' worth of steps that early stopping did not run."""
+    stopped: int = 0
+    """Stages stopped early."""
+    stopped_wrongly: int = 0
+    """Of those: would have ended within the margin of the leader at equal cost, exactly."""
 
     def area(self, budget: float) -> float:
         """Mean accuracy of the leader over the budget: area under the best-so-far curve."""
@@ -106,6 +112,7 @@ class SimulatedEngine:
         self._top = -math.inf
         self._base = world.accuracy(world.base())
         self._spent, self._leader = [0.0], [self._base]
+        self._wrongly = 0
 
     @property
     def now(self) -> datetime:
@@ -228,18 +235,37 @@ class SimulatedEngine:
             checkpoints=[s for s in training.checkpoints if s <= until],
         )
 
-    def _stop(self, name: str, stop: object) -> None:
-        """A running stage ends where it stands; a stage that waits is told when it would start."""
+    def _stop(self, name: str, stop: StopDecision | Audit) -> None:
+        """A running stage ends where it stands; one that waits ends without having run."""
         node = self.nodes[name]
-        if not hasattr(stop, "reason"):  # a veto
+        if isinstance(stop, Audit):  # a veto
             self._set(name, audit=stop)
             return
-        self.nodes[name] = node.with_(status=request_stop(node, stop))  # type: ignore[arg-type]
-        training = self._running.get(name)
-        if training is None:
-            self._running[name] = training = Training()
+        self.nodes[name] = node.with_(status=request_stop(node, stop))
+        training = self._running.setdefault(name, Training(exit_code=ExitCode.INTERRUPTED))
+        if training.exit_code is ExitCode.DONE and self._was_fine(node):
+            self._wrongly += 1
         training.ran, training.exit_code = node.status.step, ExitCode.INTERRUPTED
         heapq.heappush(self._events, (self.clock, name, training.ran, True))
+
+    def _was_fine(self, node: StageNode) -> bool:
+        """Whether a running stage would end within the margin of the leader at equal cost."""
+        best = self.search.status.best
+        prompts = self.search.spec.stage.prompts_per_step
+        end = node.spec.data_offset // prompts + node.spec.steps
+        value = self.accuracy(node, node.spec.steps)
+        if best is None or value is None:
+            return False
+        level, at = self._base, 0
+        above: StageNode | None = self.nodes[best.node]
+        while above is not None:
+            begun = above.spec.data_offset // prompts
+            for step in range(1, above.spec.steps + 1):
+                found = self.accuracy(above, step) if at < begun + step <= end else None
+                if found is not None:
+                    level, at = found, begun + step
+            above = self.nodes.get(above.spec.parent or "")
+        return value >= level - self.search.spec.strategy.early_stopping.margin
 
     def _end(self, name: str) -> None:
         training = self._running[name]
@@ -369,6 +395,9 @@ class SimulatedEngine:
             base=self._base,
             seconds=self.clock,
             train_tokens=self.search.status.ledger.train_tokens,
+            saved=self.search.status.ledger.saved_by_stopping,
+            stopped=self.search.status.ledger.early_stopped,
+            stopped_wrongly=self._wrongly,
         )
 
 

@@ -389,7 +389,9 @@ def test_statuses_of_minimized_searches_are_in_the_objectives_own_direction() ->
 
 
 def test_an_unknown_strategy_or_option_is_named_with_what_is_allowed() -> None:
-    with pytest.raises(ValueError, match=r"found .annealing., allowed are asha, grid, llmzero, pbt"):
+    with pytest.raises(
+        ValueError, match=r"found .annealing., allowed are asha, grid, llmzero, pbt"
+    ):
         strategies.plan(make_search(strategy="annealing"), [], START)
     with pytest.raises(ValueError, match=r"options.exlpore: unknown; .* explore"):
         strategies.plan(make_search(options={"exlpore": 0.1}), [], START)
