@@ -122,6 +122,35 @@ def test_a_stopped_stage_is_charged_what_it_ran() -> None:
         assert node.status.cost.stages == pytest.approx(node.status.step / 100)
 
 
+def test_stops_are_counted_and_judged_by_what_the_stage_would_have_become() -> None:
+    stopped = wrong = 0
+    for margin, seeds in ((0.0, range(4)), (0.05, range(4))):
+        for seed in seeds:
+            rule = EarlyStopping(margin=margin, looks=1, grace=0, audit_fraction=0)
+            made = engine("random", seed=seed, early_stopping=rule, stages=16)
+            trace = made.run()
+            ended = [n for n in made.nodes.values() if n.status.phase is Phase.STOPPED]
+            assert trace.stopped == len(ended) >= trace.stopped_wrongly
+            lost = sum(n.spec.steps - n.status.step for n in ended)
+            assert trace.saved == pytest.approx(lost / 100)
+            stopped, wrong = stopped + trace.stopped, wrong + trace.stopped_wrongly
+    assert 0 < wrong < stopped / 2
+
+
+def test_a_stage_that_would_have_come_to_lead_was_stopped_wrongly() -> None:
+    made = engine("random", seed=3, stages=16)
+    made.run()
+    best = made.search.status.best
+    assert best is not None
+    leader = made.nodes[best.node]
+    assert made._was_fine(leader), "as good as itself"
+    ruined = made.world.base()
+    ruined.noise = 5.0
+    made._states[leader.name + "-x", leader.spec.steps] = ruined
+    other = leader.with_(metadata=leader.metadata.model_copy(update={"name": leader.name + "-x"}))
+    assert not made._was_fine(other)
+
+
 class Planning(SimulatedEngine):
     """Plans at every evaluation, however good it looks."""
 
