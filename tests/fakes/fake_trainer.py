@@ -179,7 +179,9 @@ def grown(request: dict[str, Any], step: int, start: float) -> float:
     """The objective after so many steps of a stage that started at ``start``."""
     rate = float(request["grpo"].get("learning_rate", 1e-5))
     fit = math.exp(-(math.log10(rate / 1e-4) ** 2))
-    text = json.dumps([request["grpo"], request["rolloutSeed"]], sort_keys=True)
+    # The API server stores 1.0 as 1: the same value, another text.
+    same = {k: float(v) if type(v) is int else v for k, v in request["grpo"].items()}
+    text = json.dumps([same, request["rolloutSeed"]], sort_keys=True)
     noise = int(hashlib.sha256(text.encode()).hexdigest()[:4], 16) / 0xFFFF - 0.5
     value = start + (0.9 - start) * 0.4 * fit * step / request["steps"]
     return min(max(value + 0.02 * noise, 0.0), 1.0)

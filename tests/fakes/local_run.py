@@ -2,7 +2,8 @@
 
     python -m tests.fakes.local_run MANIFEST DIRECTORY
 
-Exit codes as those of ``llmzero run``.
+Exit codes as those of ``llmzero run``. FAKE_SEARCH_UID: the UID of a search elsewhere that is to be
+compared (names, and what is drawn from them, come of the UID).
 """
 
 import os
@@ -15,10 +16,10 @@ from llmzero.api.manifest import read_search
 from llmzero.api.names import tag
 from llmzero.api.search import TrainingSearch
 from llmzero.api.stage import StageNode
+from llmzero.local import store
 from llmzero.local.errors import RunError, UsageError
 from llmzero.local.launch import FreshProcess
 from llmzero.local.runner import Runner
-from llmzero.local.store import open_run
 
 
 class Printed:
@@ -39,8 +40,11 @@ class Printed:
 
 def main(manifest: str, directory: str) -> int:
     search = TrainingSearch.model_validate(read_search(Path(manifest).read_text()))
+    uid = os.environ.get("FAKE_SEARCH_UID")
+    if uid:
+        store.search_uid = lambda manifest: uid
     try:
-        run = open_run(Path(directory), search, datetime.now(UTC))
+        run = store.open_run(Path(directory), search, datetime.now(UTC))
         os.environ["FAKE_TRAINER_TAG"] = tag(run.search.metadata.uid)
         runner = Runner(run, FreshProcess(run.stages, "tests.fakes.fake_trainer"), Printed())
         status = runner.run()

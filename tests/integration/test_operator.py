@@ -30,10 +30,6 @@ def one_tree(seen: Seen) -> None:
 
 
 def test_the_same_tree_as_on_one_machine(stand: Stand, tmp_path: Path) -> None:
-    run = FakeRun(tmp_path / "local", stand.document())
-    code, _, said = run.finish()
-    assert code == 0, said
-    local = run.read()
     with stand.operator() as operator:
         seen = stand.apply()
         seen.wait_phase("Complete")
@@ -43,8 +39,13 @@ def test_the_same_tree_as_on_one_machine(stand: Stand, tmp_path: Path) -> None:
         )
         assert "condition met" in done.stdout
         assert operator.terminate() == 0
+    run = FakeRun(tmp_path / "local", stand.document())
+    code, _, said = run.finish(FAKE_SEARCH_UID=seen.search().metadata.uid)
+    assert code == 0, said
+    local = run.read()
     theirs = essences(list(local.nodes.values()), local.search.metadata.uid)
-    assert differences(seen.tree(), theirs) == []
+    found = differences(seen.tree(), theirs)
+    assert not found, "\n".join(found)
     one_tree(seen)
     assert max(stand.kubelet.most_at_once[n.name] for n in seen.nodes()) == 1
     assert seen.condition("Ready")[0] == "True"
@@ -77,7 +78,8 @@ def test_every_end_of_a_pod_means_one_thing(
 ) -> None:
     stand.kubelet.faults = {"0": [fault]}
     with stand.operator():
-        seen = stand.apply(**ONE)
+        kept = {"claimName": "checkpoints", "retention": "all"}
+        seen = stand.apply(**ONE, storage=kept)
         wait_for(lambda: any(n.status.phase.final for n in seen.nodes()), 60, seen.describe)
         node = seen.node("0")
     assert node.status.outcome == Outcome(outcome)
@@ -130,7 +132,7 @@ def test_suspend_drains_and_resumes(stand: Stand) -> None:
 
 
 def test_suspend_with_stop_interrupts_and_the_stage_goes_on_later(stand: Stand) -> None:
-    stand.kubelet.seconds = 0.3
+    stand.kubelet.seconds = 1.0
     with stand.operator():
         seen = stand.apply(**ONE)
         wait_for(lambda: stand.kubelet.trained[_first(seen), 5], 60, seen.describe)

@@ -12,7 +12,7 @@ FAILED_KEPT = 3
 """The last few failed ones stay to be looked at."""
 BATCH = 16
 """So many are deleted in one request; the selector stays well below a URL's limit."""
-LATEST = timedelta(seconds=60)
+LATEST = timedelta(seconds=30)
 """A few wait at most so long for others."""
 
 

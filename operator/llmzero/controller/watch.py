@@ -118,6 +118,8 @@ def registry(put: Sink) -> kopf.OperatorRegistry:
 def settings() -> kopf.OperatorSettings:
     made = kopf.OperatorSettings()
     made.posting.enabled = False
+    # Our CRDs are there by now, and no permission on namespaces or CRDs is asked for.
+    made.scanning.disabled = True
     made.networking.request_timeout = 30
     made.networking.connect_timeout = 10
     made.watching.chunk_size = 500
