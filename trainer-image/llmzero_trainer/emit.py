@@ -9,7 +9,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -28,6 +28,7 @@ from llmzero.api.contract import (
     StepRecord,
 )
 from llmzero.api.curve import CURVE_METRICS, Score
+from llmzero.api.proposals import Sample
 from llmzero_trainer.directory import StageDirectory, write_whole
 from llmzero_trainer.errors import StageError, from_os_error, storage
 
@@ -104,10 +105,18 @@ class Emitter:
         self.totals.train_tokens += tokens
         self._emit(StepRecord(**self._head(), step=step, metrics=clean, tokens=tokens))
 
-    def evaluation(self, split: str, score: Score, tokens: int, seconds: float) -> None:
+    def evaluation(
+        self,
+        split: str,
+        score: Score,
+        tokens: int,
+        seconds: float,
+        samples: Sequence[Sample] = (),
+    ) -> None:
         self.scores[split, score.step] = score
         self.totals.eval_tokens += tokens
         record: dict[str, Any] = {"split": split, "score": score, "tokens": tokens}
+        record["samples"] = list(samples)
         self._emit(EvalRecord(**self._head(), **record, seconds=round(seconds, 3)))
 
     def checkpoint(self, step: int, size: int) -> None:
@@ -252,7 +261,7 @@ def _line(record: Record) -> str:
         record = record.with_(metrics=kept)
     elif isinstance(record, EvalRecord):
         kept_means = dict(list(record.score.metrics.items())[:32])
-        record = record.with_(score=record.score.with_(metrics=kept_means))
+        record = record.with_(score=record.score.with_(metrics=kept_means), samples=[])
     return record.model_dump_json(by_alias=True, exclude_none=True)
 
 

@@ -20,6 +20,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from llmzero.api.contract import StageRequest
 from llmzero.api.curve import Score
+from llmzero.api.proposals import Sample
 from llmzero_trainer.directory import StageDirectory, write_whole
 from llmzero_trainer.errors import from_os_error, invalid, storage
 from llmzero_trainer.interrupt import Interrupt
@@ -33,6 +34,8 @@ DIGITS_LIMIT = 4096
 SHOWN = 16
 """Questions whose completions are kept in the file, shortened to SHOWN_CHARACTERS."""
 SHOWN_CHARACTERS = 2000
+SAMPLE_PROMPT, SAMPLE_COMPLETION = 160, 320
+"""Characters of the samples that an agent may see."""
 DEFAULT_LENGTH = 512
 
 
@@ -43,6 +46,7 @@ class Outcome:
     score: Score
     tokens: int
     seconds: float
+    samples: list[Sample]
 
 
 class Evaluator:
@@ -93,7 +97,10 @@ class Evaluator:
         score = self._score(rows, step, entropy)
         self._store(rows, step)
         tokens = sum(sum(r["lengths"]) for r in rows)
-        return Outcome(score, tokens, time.monotonic() - began)
+        # What the other splits ask must steer nothing.
+        search = self._request.split == "search"
+        samples = worst_and_best(rows, self.questions, self._objective) if search else []
+        return Outcome(score, tokens, time.monotonic() - began, samples)
 
     def _batches(self) -> Iterator[Sequence[Question]]:
         size = self._request.evaluation.batch_size
@@ -205,6 +212,29 @@ class Evaluator:
             write_whole(path, "\n".join(lines) + "\n")
         except OSError as error:
             raise from_os_error(error, path) or storage(f"{path}: {error}") from error
+
+
+def worst_and_best(
+    rows: Sequence[dict[str, Any]], questions: Sequence[Question], objective: str
+) -> list[Sample]:
+    """The first answers to the two questions with the lowest objective and the two with the
+    highest, cut short."""
+    order = sorted(range(len(rows)), key=lambda i: (_mean(rows[i]["scores"][objective]) or 0.0, i))
+    chosen = order if len(order) <= 4 else [*order[:2], *order[-2:]]
+    found = []
+    for place in chosen:
+        prompt = questions[place].prompt
+        text = prompt if isinstance(prompt, str) else str(prompt[-1].get("content", ""))
+        reward = _mean(rows[place]["scores"]["reward"])
+        answer = rows[place]["texts"][0]
+        found.append(
+            Sample(
+                prompt=text[:SAMPLE_PROMPT],
+                completion=answer[:SAMPLE_COMPLETION],
+                reward=None if reward is None else round(reward, 6),
+            )
+        )
+    return found
 
 
 class EntropyMeter(LogitsProcessor):  # type: ignore[misc]

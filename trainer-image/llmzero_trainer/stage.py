@@ -105,7 +105,7 @@ class Stage:
         evaluator = self._evaluator(task, rewards, policy.tokenizer)
         self._check_positions(policy, task, evaluator)
         done = evaluator.evaluate(policy.model, step)
-        self._emitter.evaluation(request.split, done.score, done.tokens, done.seconds)
+        self._emitter.evaluation(request.split, done.score, done.tokens, done.seconds, done.samples)
         return Ended(step, done.score)
 
     def _train(self, task: LoadedTask) -> Ended:
@@ -151,7 +151,9 @@ class Stage:
         if score is None:
             policy = load_scored(self._request, path)
             done = self._evaluator(task, rewards, policy.tokenizer).evaluate(policy.model, step)
-            self._emitter.evaluation(self._request.split, done.score, done.tokens, done.seconds)
+            self._emitter.evaluation(
+                self._request.split, done.score, done.tokens, done.seconds, done.samples
+            )
             score = done.score
         return Ended(step, score)
 

@@ -76,7 +76,9 @@ class StageTrainer(GRPOTrainer):  # type: ignore[misc]
         """Score the policy at this step and say so."""
         model = self.accelerator.unwrap_model(self.model)
         done = self.evaluator.evaluate(model, self.state.global_step)
-        self.emitter.evaluation(self.evaluator.split, done.score, done.tokens, done.seconds)
+        self.emitter.evaluation(
+            self.evaluator.split, done.score, done.tokens, done.seconds, done.samples
+        )
 
     def _generate_single_turn(
         self, prompt_ids: list[Any], images: Any, multimodal_fields: Any, *args: Any, **kw: Any

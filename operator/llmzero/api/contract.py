@@ -14,6 +14,7 @@ from pydantic import Field, TypeAdapter
 
 from llmzero.api.base import Model
 from llmzero.api.curve import Score
+from llmzero.api.proposals import Sample
 from llmzero.api.spec import Evaluation, ModelSource, Task
 
 REQUEST_ENV = "LLMZERO_STAGE_REQUEST"
@@ -129,6 +130,11 @@ class EvalRecord(_Record):
     score: Score
     tokens: int = Field(0, ge=0)
     seconds: float = Field(0, ge=0)
+    samples: list[Sample] = Field(
+        default_factory=list,
+        max_length=4,
+        description="Worst and best answers, cut short; of the search split alone.",
+    )
 
 
 class CheckpointRecord(_Record):

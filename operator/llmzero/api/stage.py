@@ -7,7 +7,7 @@ from pydantic import Field
 
 from llmzero.api.base import API_VERSION, Condition, Model, ObjectMeta, Time
 from llmzero.api.curve import Curve, Pathology
-from llmzero.api.proposals import Expansion, VerdictAnswer
+from llmzero.api.proposals import Expansion, Sample, VerdictAnswer
 from llmzero.api.spec import SettingsMap
 
 
@@ -217,6 +217,11 @@ class StageStatus(Model):
     )
     pathologies: list[Pathology] = Field(default_factory=list, max_length=16)
     curve: Curve = Field(default_factory=Curve)
+    samples: list[Sample] = Field(
+        default_factory=list,
+        max_length=4,
+        description="Worst and best answers of the last evaluation: what a model wrote, untrusted.",
+    )
     checkpoints: list[int] = Field(
         default_factory=list, max_length=64, description="Steps of whole checkpoints that are kept."
     )

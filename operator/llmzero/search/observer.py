@@ -11,6 +11,7 @@ from llmzero.api.contract import (
     ResultRecord,
     StepRecord,
 )
+from llmzero.api.proposals import Sample
 from llmzero.api.stage import Phase, StageNode, StageStatus
 from llmzero.dynamics.curve import CurveBuilder
 
@@ -28,6 +29,8 @@ class StageObserver:
         self._heard: dict[int, _Attempt] = defaultdict(_Attempt)
         self._curve = CurveBuilder()
         self._checkpoints: set[int] = set()
+        self._samples: tuple[int, int, list[Sample]] = (0, 0, [])
+        """Step and attempt that they are from."""
         self._step = 0
         self._train_tokens = 0
         self._eval_tokens = 0
@@ -50,6 +53,9 @@ class StageObserver:
                 self._train_tokens += record.tokens
             case EvalRecord():
                 self._eval_tokens += record.tokens
+                from_ = (record.score.step, record.attempt)
+                if record.samples and from_ >= self._samples[:2]:
+                    self._samples = (*from_, record.samples)
             case CheckpointRecord():
                 self._checkpoints.add(record.step)
             case ResultRecord():
@@ -71,6 +77,7 @@ class StageObserver:
             last_seq=self._heard[current].last if current in self._heard else status.last_seq,
             last_heard_at=now if heard else status.last_heard_at,
             curve=self._curve.curve(),
+            samples=self._samples[2] or status.samples,
             checkpoints=checkpoints,
             cost=status.cost.with_(
                 device_seconds=max(status.cost.device_seconds, seconds),

@@ -79,6 +79,7 @@ def proposal_request(
         siblings=[view(tree, i) for i in _siblings(tree, index)],
         best=[view(tree, i, with_curve=place == 0) for place, i in enumerate(best)],
         infeasible=failures,
+        samples=row.node.status.samples,
         budget=BudgetLeft(
             stages=tree.account.left,
             depth=max(-(-(tree.horizon - row.end) // tree.stage_steps), 0),
