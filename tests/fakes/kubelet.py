@@ -82,6 +82,8 @@ class FakeKubelet:
         self.most_at_once: Counter[str] = Counter()
         """Most pods of a stage that ran at the same time."""
         self.pruned: dict[str, list[int]] = {}
+        self.ended_at: dict[str, float] = {}
+        """When (monotonic) the last pod of a stage was about to be shown as ended."""
         self.hold: Callable[[str], bool] = lambda node: False
         """Stages whose pods shall not end yet."""
         self._folder = folder
@@ -327,6 +329,7 @@ class FakeKubelet:
             "finishedAt": now(),
         }
         phase = "Succeeded" if code == DONE else "Failed"
+        self.ended_at[pod.body["metadata"]["labels"]["llmzero.dev/node"]] = time.monotonic()
         await self._status(pod, phase, {"terminated": terminated})
 
     async def evict(self, pod: FakePod) -> None:
@@ -470,7 +473,7 @@ class FakeStage:
                 self._evaluate(step, value)
         while self.kubelet.hold(self.node) and not self.pod.told.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.pod.told.wait(), 0.02)
+                await asyncio.wait_for(self.pod.told.wait(), 0.1)
         await self._result(DONE, value, faults)
 
     def _start(self) -> float:
