@@ -4,22 +4,17 @@ Stages take simulated time; what ends is recorded one at a time, with a plan aft
 an engine does. A search of 30 stages takes some tenths of a second.
 """
 
-import hashlib
 import heapq
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
-from random import Random
 from typing import Final
 
 from llmzero import strategies
 from llmzero.api.contract import ExitCode, ResultRecord
-from llmzero.api.curve import GRAD_NORM_MAX, Curve, Score
-from llmzero.api.parameters import initial_point
+from llmzero.api.curve import Curve
 from llmzero.api.proposals import Answered
 from llmzero.api.search import TrainingSearch
-from llmzero.api.spec import SettingsMap
 from llmzero.api.stage import Audit, Phase, Purpose, StageNode, StopDecision
 from llmzero.search.decisions import (
     Ask,
@@ -34,32 +29,14 @@ from llmzero.search.decisions import (
 )
 from llmzero.search.expansion import with_answer
 from llmzero.search.lifecycle import begin, finish, request_stop
-from llmzero.search.request import SPLITS, grpo_settings
 from llmzero.search.stopping import after_review
-from llmzero.simulator.questions import evaluate
-from llmzero.simulator.world import Settings, State, World
+from llmzero.simulator.training import SimulatedTrainer, Training
+from llmzero.simulator.world import World
 from llmzero.strategies import rules
 
 EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
-POINTS: Final = 6
-"""Points of the curve between two evaluations."""
 OVERHEAD: Final = 20.0
 """Simulated seconds that a process takes to start."""
-BUSY: Final = (Phase.QUEUED, Phase.RUNNING, Phase.STOPPING)
-
-
-@dataclass(slots=True)
-class Training:
-    """What a stage will show, computed when it starts and told as time goes on."""
-
-    steps: list[int] = field(default_factory=list)
-    metrics: dict[str, list[float | None]] = field(default_factory=dict)
-    scores: list[Score] = field(default_factory=list)
-    checkpoints: list[int] = field(default_factory=list)
-    ran: int = 0
-    exit_code: ExitCode = ExitCode.DONE
-    seconds_a_step: float = 1.0
-    tokens_a_step: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +79,10 @@ class SimulatedEngine:
         if search.spec.objective.direction != "maximize":
             raise ValueError("objective.direction: simulated worlds have an accuracy to maximize")
         self.search, self.world = search, world
+        self.trainer = SimulatedTrainer(search, world)
         self.nodes: dict[str, StageNode] = {}
         self.clock = 0.0
         self.plans = 0
-        self._states: dict[tuple[str, int], State] = {}
         self._events: list[tuple[float, str, int, bool]] = []
         self._running: dict[str, Training] = {}
         self._completions = 0
@@ -134,13 +111,6 @@ class SimulatedEngine:
             self._plan()
         raise RuntimeError(f"{self.search.name}: no end after {most_events} events")
 
-    def accuracy(self, node: StageNode, step: int | None = None) -> float | None:
-        """Exact accuracy of a stage's checkpoint, the newest by default; None where it has none."""
-        if step is None:
-            step = max(node.status.checkpoints, default=None)
-        state = self._states.get((node.name, step)) if step is not None else None
-        return None if state is None else self.world.accuracy(state)
-
     # Planning -------------------------------------------------------------------------------
 
     def _plan(self) -> None:
@@ -152,7 +122,7 @@ class SimulatedEngine:
         self.search = self.search.with_(status=plan.status)
         best = plan.status.best
         if best is not None and best.split == "search":
-            value = self.accuracy(self.nodes[best.node])
+            value = self.trainer.accuracy(self.nodes[best.node])
             if value is not None and value != self._leader[-1]:
                 self._spent.append(plan.status.ledger.stages_spent)
                 self._leader.append(value)
@@ -200,7 +170,7 @@ class SimulatedEngine:
         node = self.nodes[name]
         node = node.with_(status=begin(node, attempt, self.now).with_(phase=Phase.RUNNING))
         self.nodes[name] = node
-        training = self._train(node) if node.spec.steps else self._score(node)
+        training = self.trainer.train(node) if node.spec.steps else self.trainer.score(node)
         self._running[name] = training
         rule = self.search.spec.strategy.early_stopping
         begun = self.clock + OVERHEAD
@@ -253,7 +223,7 @@ class SimulatedEngine:
         best = self.search.status.best
         prompts = self.search.spec.stage.prompts_per_step
         end = node.spec.data_offset // prompts + node.spec.steps
-        value = self.accuracy(node, node.spec.steps)
+        value = self.trainer.accuracy(node, node.spec.steps)
         if best is None or value is None:
             return False
         level, at = self._base, 0
@@ -261,7 +231,7 @@ class SimulatedEngine:
         while above is not None:
             begun = above.spec.data_offset // prompts
             for step in range(1, above.spec.steps + 1):
-                found = self.accuracy(above, step) if at < begun + step <= end else None
+                found = self.trainer.accuracy(above, step) if at < begun + step <= end else None
                 if found is not None:
                     level, at = found, begun + step
             above = self.nodes.get(above.spec.parent or "")
@@ -301,92 +271,10 @@ class SimulatedEngine:
         self.nodes[name] = node.with_(status=status)
         self._top = max([self._top, *(s.value for s in node.status.curve.scores)])
 
-    def _train(self, node: StageNode) -> Training:
-        """The whole stage at once: its curve, evaluations, checkpoints and how it ends."""
-        spec, plan = node.spec, self.search.spec.stage
-        settings = Settings.of(self._settings(spec.parameters))
-        luck = self._luck(node)
-        width = settings.num_generations * plan.prompts_per_step
-        found = Training()
-        if self.world.out_of_memory(settings):
-            found.exit_code = ExitCode.OUT_OF_MEMORY
-            return found
-        state = self._begun(node)
-        looks = [*range(0, spec.steps, plan.eval_every), spec.steps]
-        found.scores.append(self._scored(state, 0, node, luck))
-        lengths = 0.0
-        speed = math.exp(luck.gauss(0, 0.12))
-        """The luck of the whole stage: which rollouts it sees."""
-        for begin_, end in pairwise(looks):
-            marks = _marks(begin_, end)
-            for before, step in pairwise([begin_, *marks]):
-                drive = self.world.advance(state, settings, (step - before) * speed, luck)
-                found.steps.append(step)
-                if drive is None:
-                    for name in found.metrics:
-                        found.metrics[name].append(None)
-                    found.ran, found.exit_code = step, ExitCode.DIVERGED
-                    self._timed(found, lengths, width)
-                    return found
-                shown = self.world.metrics(state, drive, luck)
-                shown[GRAD_NORM_MAX] = (shown["grad_norm"] or 0.0) * 1.2
-                lengths += (shown["completions/mean_length"] or 0.0) * (step - before)
-                for name, value in shown.items():
-                    found.metrics.setdefault(name, []).append(value)
-            found.ran = end
-            found.scores.append(self._scored(state, end, node, luck))
-            if end % plan.checkpoint_every == 0 or end == spec.steps:
-                found.checkpoints.append(end)
-                self._states[node.name, end] = state.copy()
-        self._timed(found, lengths, width)
-        return found
-
-    def _timed(self, found: Training, lengths: float, width: int) -> None:
-        """Tokens as generated; time in proportion to them, above a floor."""
-        found.tokens_a_step = lengths / max(found.ran, 1) * width
-        found.seconds_a_step = 0.5 + found.tokens_a_step / 20_000
-
-    def _begun(self, node: StageNode) -> State:
-        """The checkpoint that a stage starts from, at its boundary."""
-        spec = node.spec
-        if spec.start is None:
-            return self.world.base()
-        state = self._states[spec.start.node, spec.start.step].copy()
-        if not spec.carry_optimizer:
-            state.fresh = 0.0
-        if not spec.carry_reference:
-            state.kl = 0.0
-        return state
-
-    def _score(self, node: StageNode) -> Training:
-        start = node.spec.start
-        state = self._states[start.node, start.step] if start else self.world.base()
-        return Training(scores=[self._scored(state, 0, node, self._luck(node))])
-
-    def _scored(self, state: State, step: int, node: StageNode, luck: Random) -> Score:
-        splits, split = self.search.spec.task.splits, SPLITS[node.spec.purpose]
-        count = {"search": splits.search, "promote": splits.promote, "heldOut": splits.held_out}
-        score = evaluate(
-            self.world.accuracy(state), step, count[split], self.world.seed, split, luck
-        )
-        seen = {"accuracy": score.value, "entropy": state.entropy, "mean_length": state.length}
-        return score.with_(metrics=seen)
-
-    def _settings(self, given: SettingsMap) -> SettingsMap:
-        spec = self.search.spec
-        return grpo_settings(spec, {**initial_point(spec.parameters), **given})
-
-    def _luck(self, node: StageNode) -> Random:
-        """Of one request: the same stage twice is the same; another setting is other luck."""
-        spec = node.spec
-        text = f"{self.world.seed}/{spec.purpose}/{spec.path}/{spec.rollout_seed}/{spec.steps}"
-        text += f"/{sorted(spec.parameters.items())}"
-        return Random(hashlib.sha256(text.encode()).digest())
-
     def _trace(self) -> Trace:
         best = self.search.status.best
-        winner = self.accuracy(self.nodes[best.node]) if best is not None else None
-        every = [self.world.accuracy(state) for state in self._states.values()]
+        winner = self.trainer.accuracy(self.nodes[best.node]) if best is not None else None
+        every = [self.world.accuracy(state) for state in self.trainer.states.values()]
         return Trace(
             spent=self._spent,
             leader=self._leader,
@@ -399,9 +287,3 @@ class SimulatedEngine:
             stopped=self.search.status.ledger.early_stopped,
             stopped_wrongly=self._wrongly,
         )
-
-
-def _marks(begin_: int, end: int) -> list[int]:
-    """Steps of the points of the curve in an interval, the last at its end."""
-    count = min(POINTS, end - begin_)
-    return [begin_ + round((end - begin_) * (i + 1) / count) for i in range(count)]

@@ -64,7 +64,9 @@ def test_stages_look_like_those_of_a_trainer() -> None:
             *range(0, node.spec.steps, 25),
             node.spec.steps,
         ]
-        assert made.accuracy(node, node.spec.steps) is not None, "its checkpoint was written"
+        assert made.trainer.accuracy(node, node.spec.steps) is not None, (
+            "its checkpoint was written"
+        )
         assert status.features["eval_gain"] == pytest.approx(
             status.curve.scores[-1].value - status.curve.scores[0].value
         )
@@ -76,7 +78,7 @@ def test_stages_look_like_those_of_a_trainer() -> None:
     world = make_world("saturating", 1)
     assert isinstance(world, World)
     parent = made.nodes[child.spec.parent or ""]
-    exact = made.accuracy(parent, child.spec.start.step if child.spec.start else None)
+    exact = made.trainer.accuracy(parent, child.spec.start.step if child.spec.start else None)
     assert exact is not None
     assert child.status.curve.scores[0].value == pytest.approx(exact, abs=0.15)
 
@@ -89,7 +91,7 @@ def test_a_boundary_resets_what_the_stage_does_not_carry() -> None:
     for optimizer in (True, False):
         for reference in (True, False):
             changed = spec.with_(carry_optimizer=optimizer, carry_reference=reference)
-            state = made._begun(node.with_(spec=changed))
+            state = made.trainer.begun(node.with_(spec=changed))
             assert (state.fresh > 0) is optimizer
             assert (state.kl > 0) is reference
 
@@ -146,7 +148,7 @@ def test_a_stage_that_would_have_come_to_lead_was_stopped_wrongly() -> None:
     assert made._was_fine(leader), "as good as itself"
     ruined = made.world.base()
     ruined.noise = 5.0
-    made._states[leader.name + "-x", leader.spec.steps] = ruined
+    made.trainer.states[leader.name + "-x", leader.spec.steps] = ruined
     other = leader.with_(metadata=leader.metadata.model_copy(update={"name": leader.name + "-x"}))
     assert not made._was_fine(other)
 
