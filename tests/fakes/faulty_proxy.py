@@ -100,7 +100,7 @@ class FaultyProxy:
         async with self._api.request(
             request.method,
             self._server + request.raw_path,
-            data=await request.read(),
+            data=await request.read() or None,
             headers=headers,
         ) as answer:
             self.passed += 1

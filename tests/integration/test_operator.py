@@ -227,23 +227,13 @@ def test_what_admission_cannot_see_is_a_condition_and_an_event_not_a_crash(
         assert "Traceback" not in operator.said()
 
 
-def test_an_untyped_field_that_changes_is_noticed_and_put_back(stand: Stand) -> None:
-    """CEL compares ``fixed`` as a whole, but it cannot see an untyped initial value."""
-    stand.kubelet.hold = lambda node: True
+def test_untyped_fields_cannot_change_under_running_stages(stand: Stand) -> None:
     before = stand.document()["spec"]["parameters"]
     after = [{**before[0], "initial": 5e-5}, *before[1:]]
-    with stand.operator():
-        seen = stand.apply(fixed={"loss_type": "grpo"})
-        wait_for(lambda: _phases(seen) == ["Running"], 60, seen.describe)
-        with pytest.raises(AssertionError, match=r"spec\.fixed cannot change"):
-            stand.patch({"fixed": {"loss_type": "dapo"}})
-        stand.patch({"parameters": after})
-        wait_for(lambda: seen.condition("Stalled")[0] == "True", 30, seen.describe)
-        assert "put it back" in seen.condition("Stalled")[1]
-        stand.patch({"parameters": before})
-        stand.kubelet.hold = lambda node: False
-        seen.wait_phase("Complete")
-    assert seen.condition("Stalled")[0] == "False"
+    stand.apply(fixed={"loss_type": "grpo"})
+    for field, value in (("fixed", {"loss_type": "dapo"}), ("parameters", after)):
+        with pytest.raises(AssertionError, match=rf"spec\.{field} cannot change"):
+            stand.patch({field: value})
 
 
 def test_a_missing_claim_and_an_image_that_cannot_be_pulled_are_shown(stand: Stand) -> None:
