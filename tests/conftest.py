@@ -1,5 +1,7 @@
 """Fixtures for all tests."""
 
+from hypothesis import settings
+
 from tests.cluster.client import Kube
 from tests.cluster_fixtures import (
     checkpoints_claim,
@@ -10,6 +12,9 @@ from tests.cluster_fixtures import (
     namespace_name,
     trainer_image,
 )
+
+settings.register_profile("llmzero", deadline=None)  # a loaded machine is no mistake of ours
+settings.load_profile("llmzero")
 
 __all__ = [
     "Kube",
