@@ -6,7 +6,7 @@ export HF_HUB_OFFLINE ?= 1
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help test-all setup kubernetes demo test lint unit integration e2e crds crds-check lock clean \
+.PHONY: help setup kubernetes demo test lint unit integration e2e crds crds-check lock clean \
         cluster cluster-down bench-stage bench-trainer bench-plan bench-operator bench-scale bench-agent
 
 help: ## list the targets
@@ -18,14 +18,7 @@ setup: ## .venv with everything (torch and its CUDA libraries: about 6 GB)
 demo: setup ## the main job: search training trajectories with real GRPO, on this machine
 	.venv/bin/llmzero run examples/quickstart.yaml --dir runs/quickstart
 
-# What CI runs. The rooms that are left out were not seen green on a quiet machine yet; they join as
-# they are: run them with test-all.
-PROVEN := tests/unit/api tests/unit/dynamics tests/unit/rules tests/unit/report tests/unit/search
-
-test: setup lint ## lint, types, layers and the proven tests
-	$(PY) -m pytest $(PROVEN) -n 2
-
-test-all: setup lint unit integration e2e ## every test there is
+test: setup lint unit integration e2e ## every test there is, as CI runs them
 
 lint: setup ## ruff, mypy, layers, generated files
 	.venv/bin/ruff check .
@@ -40,7 +33,7 @@ kubernetes: setup ## build the test cluster's binaries (7 minutes once, then cac
 	$(PY) -m tests.cluster build
 
 integration: kubernetes ## tests with the real trainer and the real API server
-	$(PY) -m pytest tests/integration
+	$(PY) -m pytest tests/integration -n 2 --dist loadfile
 
 e2e: kubernetes ## tests with a real kubelet and the real trainer in pods
 	$(PY) -m pytest tests/e2e
