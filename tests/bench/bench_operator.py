@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import queue
+import re
 import statistics
 import subprocess
 import sys
@@ -22,6 +23,7 @@ import threading
 import time
 import urllib.request
 import uuid
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +55,16 @@ class Jobs:
             stdout=subprocess.PIPE,
             text=True,
         )
+        # Changes of older Jobs are shown too.
+        self._known = {j["metadata"]["name"] for j in kube.get("jobs", "-n", namespace)["items"]}
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
-        known: set[str] = set()
         assert self._process.stdout is not None
         for line in self._process.stdout:
             name = line.strip().removeprefix("job.batch/")
-            if name not in known and name.rsplit("-", 1)[-1].startswith("a"):
-                known.add(name)
+            if name not in self._known and name.rsplit("-", 1)[-1].startswith("a"):
+                self._known.add(name)
                 self.seen.put((name.rsplit("-", 1)[0], time.monotonic()))
 
     def drain(self) -> None:
@@ -105,7 +108,7 @@ def measure(kube: Kube, kubelet: FakeKubelet, folder: Path, concurrent: int, end
             alone.append((at - kubelet.ended_at[node]) * 1000)
             waiting.append(name)
             time.sleep(0.3)
-        spent = (api_requests() - requests) / ends
+        spent = api_requests() - requests
         jobs.drain()
         together = waiting[:concurrent]
         released.update(together)
@@ -120,7 +123,8 @@ def measure(kube: Kube, kubelet: FakeKubelet, folder: Path, concurrent: int, end
         "concurrent": concurrent,
         "alone_ms": spread(alone),
         "together_ms": spread(delays),
-        "requests_per_stage": round(spent, 2),
+        "requests_per_stage": round(spent.total() / ends, 2),
+        "requests": {kind: round(count / ends, 2) for kind, count in spent.most_common()},
         "rss_mib": memory,
     }
 
@@ -129,15 +133,18 @@ def _running(seen: Seen) -> list[str]:
     return [n.name for n in seen.nodes() if n.status.phase == "Running"]
 
 
-def api_requests() -> float:
-    """Requests of the operator so far, its watches left out."""
+def api_requests() -> Counter[str]:
+    """Requests of the operator so far by method and resource, its watches left out."""
     with urllib.request.urlopen(f"http://127.0.0.1:{METRICS_PORT}/metrics") as answer:
         lines = answer.read().decode().splitlines()
-    return sum(
-        float(line.rsplit(" ", 1)[1])
-        for line in lines
-        if line.startswith("llmzero_api_requests_total{")
-    )
+    found: Counter[str] = Counter()
+    for line in lines:
+        named = re.match(
+            r'llmzero_api_requests_total\{.*method="(\w+)",resource="(\w+)"\} (.*)', line
+        )
+        if named:
+            found[f"{named[1]} {named[2]}"] += int(float(named[3]))
+    return found
 
 
 def resident(operator: OperatorProcess) -> float:

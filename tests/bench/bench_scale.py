@@ -108,6 +108,7 @@ async def fill(kubeconfig: Path, namespace: str, stages: int, pods: int) -> int:
     search = make_search(stages)
     document = search.dump()
     document["metadata"] = {"name": "bench", "namespace": namespace}
+    document["spec"]["model"] = {"path": "some/model"}
     document["spec"] |= {"suspend": True, "storage": {"claimName": "checkpoints"}}
     del document["status"]
     async with Api(kubeconfig) as api:
@@ -162,7 +163,7 @@ def restart(cluster: Cluster, namespace: str, folder: Path, idle_seconds: float)
         peak = high_water(operator)
         requests, idle = api_requests(), resident(operator)
         time.sleep(idle_seconds)
-        spent = (api_requests() - requests) * 60 / idle_seconds
+        spent = (api_requests() - requests).total() * 60 / idle_seconds
     finally:
         operator.kill()
     return {
