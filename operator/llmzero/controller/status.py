@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from llmzero.api.base import Condition, ObjectMeta
 from llmzero.api.search import SearchStatus, TrainingSearch
@@ -17,11 +17,13 @@ from llmzero.controller.events import Events
 from llmzero.controller.jobs import job_name
 from llmzero.controller.kube import ApiError, Kube
 from llmzero.controller.storage import Claim
-from llmzero.controller.store import Group, Store
+from llmzero.controller.store import Group, Key, Object, Store
 
 log = logging.getLogger(__name__)
 
 INVALID = "InvalidSpec"
+COUNTS_EVERY = timedelta(seconds=10)
+"""That a queued stage runs by now is stored at most so often; whatever else is new, at once."""
 
 
 class SearchWriter:
@@ -34,22 +36,31 @@ class SearchWriter:
         self._store = store
         self._events = events
         self._clock = clock
+        self._written: dict[Key, datetime] = {}
 
     async def write(self, group: Group, status: SearchStatus) -> None:
         """With a version check; says an Event where the search came to rest. Raises Conflict."""
         search = group.search
         assert search is not None
         patch = status_patch(search.metadata.resource_version, search.status, status)
-        if patch is None:
+        if patch is None or self._can_wait(group.key, patch, status):
             return
         try:
             made = await self._kube.patch_status("TrainingSearch", group.key[0], search.name, patch)
         except ApiError as error:
             raise conflict(error) from error
+        self._written[group.key] = self._clock()
         self._store.put_search(made, mark=False)
         before = search.status.phase
         if status.phase != before and status.phase in ("Complete", "Failed", "Suspended"):
             await self._events.say(search, status.phase, status.message, status.phase == "Failed")
+
+    def _can_wait(self, key: Key, patch: Object, status: SearchStatus) -> bool:
+        """While stages are under way, the search is looked at again soon."""
+        if patch["status"].keys() != {"counts"} or not status.counts.queued + status.counts.running:
+            return False
+        written = self._written.get(key)
+        return written is not None and self._clock() - written < COUNTS_EVERY
 
     async def begin(self, group: Group) -> None:
         """A generation that was not seen yet is Reconciling, until its first plan is applied."""
