@@ -23,7 +23,8 @@ CONDITIONS: Final = (
     "Blocked",
     "OneNode",
 )
-ANSWERED_BY: Final = ("agent", "repaired", "rules")
+ANSWERED_BY: Final = ("agent", "repaired", "rules", "stand-in")
+"""stand-in: the rules answered in the place of an agent that was asked."""
 
 Labels = Mapping[str, str]
 
@@ -220,7 +221,8 @@ def _agent(
     dollars = 0.0
     for node in nodes:
         for answer in _answers(node):
-            answers[answer.answered_by] += 1
+            stood_in = answer.answered_by == "rules" and answer.note
+            answers["stand-in" if stood_in else answer.answered_by] += 1
             tokens["input"] += answer.usage.input_tokens
             tokens["output"] += answer.usage.output_tokens
             dollars += answer.usage.dollars

@@ -1,7 +1,5 @@
 """What Prometheus reads of the stored objects: true, bounded, escaped, cheap."""
 
-import shutil
-import subprocess
 import threading
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -18,6 +16,7 @@ from llmzero.api.stage import Cost, Outcome, Phase, Purpose, StageNode, StageSta
 from llmzero.controller.compact import compact
 from llmzero.telemetry import SearchCollector, samples
 from llmzero.telemetry.families import MOST_LIVE_STAGES
+from tests.fakes.prometheus import promtool
 from tests.fakes.simulated_search import live, simulated
 from tests.unit.builders import NOW, curve, search, stage
 
@@ -96,15 +95,18 @@ def test_the_agents_answers_are_counted_by_who_gave_them() -> None:
     usage = Usage(input_tokens=100, output_tokens=20, dollars=0.5)
     answer = ProposalAnswer.model_validate({"branchFrom": {"step": 1}, "proposals": []})
     answers = [
-        Answered(request_id=str(i), answered_by=who, answer=answer, usage=usage)
-        for i, who in enumerate(("agent", "agent", "rules"))
+        Answered.model_validate(
+            {"requestId": "r", "answeredBy": who, "note": note, "answer": answer, "usage": usage}
+        )
+        for who, note in (("agent", ""), ("agent", "no price"), ("rules", "refused"), ("rules", ""))
     ]
     node = stage("0", StageStatus(phase=Phase.SUCCEEDED, expansion=Expansion(answers=answers)))
     series = found([search(approval="manual")], [node])
     assert series['llmzero_search_agent_answers_total{answered_by="agent"}'] == 2
     assert series['llmzero_search_agent_answers_total{answered_by="rules"}'] == 1
-    assert series['llmzero_search_agent_tokens_total{direction="input"}'] == 300
-    assert series["llmzero_search_agent_dollars_total"] == 1.5
+    assert series['llmzero_search_agent_answers_total{answered_by="stand-in"}'] == 1
+    assert series['llmzero_search_agent_tokens_total{direction="input"}'] == 400
+    assert series["llmzero_search_agent_dollars_total"] == 2
     assert series["llmzero_search_approvals_waiting"] == 1
 
 
@@ -214,10 +216,6 @@ def test_a_snapshot_is_made_anew_when_it_is_old() -> None:
 
 
 def test_promtool_finds_nothing_to_mend() -> None:
-    promtool = shutil.which("promtool")
-    assert promtool, "the Debian package prometheus is missing"
     made, nodes = simulated(ended=6)
-    done = subprocess.run(
-        [promtool, "check", "metrics"], input=page([made], nodes), capture_output=True, text=True
-    )
+    done = promtool("check", "metrics", text=page([made], nodes))
     assert (done.returncode, done.stderr) == (0, "")
