@@ -17,8 +17,10 @@ FAILURE_FLOOR: Final = 0.25
 
 Source: reference "Values and backup" (seen in a toy search)."""
 
-SEGMENTS: Final = {"screen": 0.25, "tree": 0.50, "finish": 0.15, "promote": 0.10}
-"""Shares of ``budget.stages``. Source: reference "Why a tree loses to well-tuned constants", 1."""
+SEGMENTS: Final = {"screen": 0.25, "tree": 0.30, "finish": 0.45, "promote": 0.0}
+"""Shares of ``budget.stages``. Source: reference "Why a tree loses to well-tuned constants", 1, with
+more for the finish, which won in simulation (docs/simulator.md); promote is what the strategy's
+option ``replicas`` gives it [ours]."""
 
 SLACK: Final = 1e-9
 

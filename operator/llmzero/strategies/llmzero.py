@@ -25,6 +25,7 @@ from llmzero.search.values import Values, same_transition
 from llmzero.search.widening import ROOT_MOST, root_width
 from llmzero.strategies.options import Options, share
 from llmzero.strategies.proposing import ProposingStrategy
+from llmzero.strategies.remedies import acts
 from llmzero.strategies.space import hopeless, known, local, shrunk, spread
 
 RUNG = 0.25
@@ -45,14 +46,17 @@ continued are looked at: where most of the space failed, a plan stays quick."""
 
 
 class LLMZero(ProposingStrategy):
-    """Option ``explore``: share of random transitions among the changed children."""
+    """Options ``explore``: share of random transitions among the changed children; ``replicas``:
+    share of the budget for repeating leading transitions with other rollouts (in simulation it
+    cost more than it gave, so none by default)."""
 
-    OPTIONS: ClassVar[Options] = {"explore": share}
+    OPTIONS: ClassVar[Options] = {"explore": share, "replicas": share}
 
     def __init__(self, tree: Tree, values: Values) -> None:
         super().__init__(tree, values)
         spec = tree.search.spec
         self.explore = float(self.options.get("explore", DEFAULT_EXPLORE))
+        self.replicas = float(self.options.get("replicas", 0.0))
         self.rung_steps = rung(tree.stage_steps, spec.stage.eval_every)
         width = root_width(spec.budget.stages, spec.strategy.max_depth, spec.strategy.parallelism)
         self.rungs = rung_count(spec.budget.stages, self.rung_steps / tree.stage_steps, width)
@@ -62,8 +66,10 @@ class LLMZero(ProposingStrategy):
         self._choice: Selection | None = None
 
     def propose(self) -> Sequence[Proposed]:
-        node = self._replica() or self._screened() or self._finishing()
-        return (Create(node),) if node is not None else self._selected()
+        node = self._replica() or self._screened()
+        if node is not None:
+            return (Create(node),)
+        return self._finishing() or self._selected()
 
     def questions(self) -> Sequence[Proposed]:
         """Ahead of need, about stages whose first children are under way: their answers are there
@@ -140,7 +146,7 @@ class LLMZero(ProposingStrategy):
         """A repetition of a transition on the path to the leader, with another rollout seed."""
         tree, account = self.tree, self.tree.account
         best = self.values.leader
-        if best is None:
+        if best is None or not self.replicas:
             return None
         for index in tree.path(best):
             row = tree.rows[index]
@@ -154,7 +160,7 @@ class LLMZero(ProposingStrategy):
             if any(s.proposer == REPLICA and same_transition(s, row) for s in siblings):
                 continue
             paid = account.by_segment["promote"] + cost
-            if paid <= SEGMENTS["promote"] * account.limit + SLACK and account.affords(cost):
+            if paid <= self.replicas * account.limit + SLACK and account.affords(cost):
                 return self._repeated(index)
         return None
 
@@ -180,20 +186,28 @@ class LLMZero(ProposingStrategy):
 
     # Finishing ------------------------------------------------------------------------------
 
-    def _finishing(self) -> StageNode | None:
-        """The line with the best outlook, continued, once screen and tree are paid for."""
+    def _finishing(self) -> Sequence[Proposed]:
+        """The line with the best outlook goes on, once screen and tree are paid for: as it is
+        where it is healthy, treated where its last stage shows a pathology."""
         tree, account = self.tree, self.tree.account
         begun = (SEGMENTS["screen"] + SEGMENTS["tree"]) * account.limit
         if account.used - account.by_segment["promote"] + SLACK < begun:
-            return None
+            return ()
         running = tree.columns["segment"] == SEGMENT_NAMES.index("finish")
         if (running & tree.of_kind(Kind.IN_FLIGHT)).sum() >= LINES:
-            return None
+            return ()
         ends = np.flatnonzero(self.branchable() & tree.of_kind(Kind.VALUED) & ~tree.continued)
         if not len(ends):
-            return None
+            return ()
         best = int(ends[np.argmax(self._outlook(ends))])
-        return self.going_on(best, "finish", "the best outlook at the full horizon", "finish")
+        why = "the best outlook at the full horizon"
+        return self._treated(best) or (Create(self.going_on(best, "finish", why, "finish")),)
+
+    def _treated(self, index: int) -> Sequence[Proposed]:
+        """A changed child where the stage shows a pathology that asks for one."""
+        if not any(acts(p) for p in self.tree.rows[index].node.status.pathologies):
+            return ()
+        return [_paid_by_finish(step) for step in self.transition_now(index)]
 
     def _outlook(self, ends: Ints) -> Floats:
         """The values that stages are expected to reach with what is left of the budget."""
@@ -252,6 +266,12 @@ class LLMZero(ProposingStrategy):
             why = "the same settings carried on: what every change is compared with"
             return (Create(self.going_on(index, "continue", why, "tree")),)
         return self.transition(index)
+
+
+def _paid_by_finish(step: Proposed) -> Proposed:
+    if not isinstance(step, Create):
+        return step
+    return Create(step.node.with_(spec=step.node.spec.with_(segment="finish")))
 
 
 def rung(stage_steps: int, eval_every: int) -> int:

@@ -76,6 +76,12 @@ class ProposingStrategy(BaseStrategy):
         node = None if self.manual else self._explored(index)
         return () if node is None else (Create(node),)
 
+    def transition_now(self, index: int) -> Sequence[Proposed]:
+        """:meth:`transition` where nobody has to be waited for; empty elsewhere."""
+        if self.manual or (self.asks_agent and next(self._unused(index), None) is None):
+            return ()
+        return self.transition(index)
+
     def question_ahead(self, index: int) -> Ask | None:
         """The question that the next child of ``index`` will need, if an agent answers it."""
         expansion = self.tree.expansion(index)

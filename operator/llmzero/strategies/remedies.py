@@ -29,6 +29,11 @@ class Remedy:
     reset_reference: bool = False
 
 
+def acts(pathology: Pathology) -> bool:
+    """Whether it asks for a change by itself; mild truncation is only reported."""
+    return pathology.kind is not K.TRUNCATION or pathology.severity >= 0.5
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """A pathology of the stage to go on from, and all that a remedy may be fitted to."""
@@ -46,8 +51,7 @@ class Finding:
 
     @property
     def acts(self) -> bool:
-        """Whether it asks for a change by itself; mild truncation is only reported."""
-        return self.pathology.kind is not K.TRUNCATION or self.severity >= 0.5
+        return acts(self.pathology)
 
     def warmer(self) -> Step:
         """Temperature +0.1 to +0.2, the more the graver."""

@@ -41,7 +41,7 @@ def test_a_reserve_is_never_below_what_is_charged_in_the_end() -> None:
 
 
 def test_segments_share_the_whole_budget() -> None:
-    assert SEGMENTS == {"screen": 0.25, "tree": 0.5, "finish": 0.15, "promote": 0.1}
+    assert SEGMENTS == {"screen": 0.25, "tree": 0.3, "finish": 0.45, "promote": 0.0}
     assert sum(SEGMENTS.values()) == pytest.approx(1)
 
 

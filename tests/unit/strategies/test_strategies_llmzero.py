@@ -7,8 +7,10 @@ from simulated_engine import PARAMETERS, START, SimulatedEngine, make_search
 from trees import Grower
 
 from llmzero import strategies
+from llmzero.api.curve import Pathology, PathologyKind
 from llmzero.api.parameters import Parameter, Role
 from llmzero.api.proposals import Answered, BranchFrom, Proposal, ProposalAnswer, Usage
+from llmzero.api.search import TrainingSearch
 from llmzero.api.spec import Budget
 from llmzero.api.stage import Outcome, Phase, StageNode
 from llmzero.search.decisions import Ask, Create, Expand
@@ -321,9 +323,11 @@ def test_a_diverged_stage_is_branched_from_its_last_checkpoint_without_a_continu
 
 # Replicas and finishing ----------------------------------------------------------------------
 
+REPLICAS = {"explore": 0, "replicas": 0.1}
+
 
 def test_a_leading_transition_is_repeated_before_two_stages_are_spent_below_it() -> None:
-    grower = screened(stages=24)
+    grower = screened(stages=24, options=REPLICAS)
     grower.grow("0-0-0", 0.5)
     grower.grow("0-0-1", 0.7, changes={"beta": 0.08})
     grower.grow("0-0-1-0", 0.8)
@@ -340,15 +344,20 @@ def test_a_leading_transition_is_repeated_before_two_stages_are_spent_below_it()
     assert replica.spec.rollout_seed != leading.spec.rollout_seed
 
 
-def test_a_budget_too_small_for_replicas_has_none() -> None:
-    engine = SimulatedEngine(make_search(stages=6), seed=2)
+@pytest.mark.parametrize(
+    "search", [make_search(stages=40), make_search(stages=6, options=REPLICAS)]
+)
+def test_by_default_and_where_the_budget_is_too_small_nothing_is_repeated(
+    search: TrainingSearch,
+) -> None:
+    engine = SimulatedEngine(search, seed=2)
     engine.run()
     assert not [n for n in engine.trains() if n.spec.provenance.proposer == "replica"]
 
 
 @pytest.mark.parametrize(("spent", "repeats"), [(1, True), (2, False)])
 def test_replicas_stay_within_a_tenth_of_the_budget(spent: int, repeats: bool) -> None:
-    grower = screened(stages=24, max_depth=8)
+    grower = screened(stages=24, max_depth=8, options=REPLICAS)
     for number in range(6, 12):  # rungs of the larger budget
         grower.grow(str(number), 0.1, steps=25, changes={"beta": 0.2 - number / 100})
     grower.grow("0-0-0", 0.5)
@@ -367,14 +376,33 @@ def test_replicas_stay_within_a_tenth_of_the_budget(spent: int, repeats: bool) -
 
 
 def test_each_transition_is_repeated_once() -> None:
-    engine = SimulatedEngine(make_search(stages=40, parallelism=3), seed=1)
+    engine = SimulatedEngine(make_search(stages=40, parallelism=3, options=REPLICAS), seed=1)
     engine.run()
     replicas = [n for n in engine.trains() if n.spec.provenance.proposer == "replica"]
     assert replicas
     assert len({(n.spec.parent, str(n.spec.parameters)) for n in replicas}) == len(replicas)
 
 
-def test_the_last_quarter_of_the_budget_finishes_lines_by_going_on() -> None:
+@pytest.mark.parametrize(
+    ("severity", "treated"), [(0.8, True), (0.3, False)], ids=["grave", "only-reported"]
+)
+def test_a_line_that_is_ill_is_finished_by_its_remedy(severity: float, treated: bool) -> None:
+    grower = screened(stages=12)
+    for path, value in (("0-0-0", 0.55), ("0-0-0-0", 0.6), ("0-0-1", 0.4)):
+        grower.grow(path, value, changes={"beta": 0.15} if path.endswith("1") else None)
+    ill = Pathology(
+        kind=PathologyKind.TRUNCATION, severity=severity, metric="clipped_ratio", evidence="cut off"
+    )
+    grower.grow("0-0-0-0-0", 0.7, pathologies=[ill])
+    (node,) = created(grower)
+    assert node.spec.parent == grower.node("0-0-0-0-0").name and node.spec.segment == "finish"
+    assert bool(node.spec.changes) == treated
+    assert node.spec.provenance.proposer == ("rules" if treated else "finish")
+    if treated:
+        assert "max_completion_length" in {c.name for c in node.spec.changes}
+
+
+def test_the_last_part_of_the_budget_finishes_lines_by_going_on() -> None:
     engine = SimulatedEngine(make_search(stages=24, parallelism=2), seed=1)
     engine.run(order=lambda running: running[0])
     ends = [n for n in engine.trains() if n.spec.segment == "finish"]
