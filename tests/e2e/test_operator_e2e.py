@@ -99,8 +99,9 @@ def test_the_quickstart_runs_to_complete_and_its_tree_follows_from_the_recorded_
     assert readings["base"].difference_error
     assert all(n.status.attempt_count == 1 for n in nodes)
     trained = [n for n in nodes if n.spec.purpose is Purpose.TRAIN]
-    scores = [len(n.status.curve.scores) for n in trained if n.status.phase is Phase.SUCCEEDED]
-    assert min(scores) >= 2, "curves came through the log"
+    for node in (n for n in trained if n.status.phase is Phase.SUCCEEDED):
+        # A child's start was scored as its parent's end.
+        assert len(node.status.curve.scores) >= (1 if node.spec.parent else 2), node.name
     columns = place.kube.run("get", "sn", *where).stdout
     assert "└ " in columns and "learning_rate" in columns
 
