@@ -6,10 +6,12 @@ from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import Any
 
-from llmzero.api.spec import SearchSpec
+from llmzero.api.proposals import Answered, VerdictAnswer
+from llmzero.api.spec import Agent, SearchSpec
 from llmzero.api.stage import Audit, StageNode, StageStatus
 from llmzero.client.proposer import Proposer
 from llmzero.controller.kube import ApiError
+from llmzero.controller.metrics import AGENT_CALLS
 from llmzero.controller.store import Key
 from llmzero.search.decisions import Ask, Review
 from llmzero.search.expansion import with_answer
@@ -26,8 +28,14 @@ Keep = Callable[[Key, str, Change], Coroutine[Any, Any, None]]
 class Asking:
     """Each question is asked once at a time; the plan asks again until its answer is stored."""
 
-    def __init__(self, proposer: Proposer, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        proposer: Proposer,
+        clock: Callable[[], datetime],
+        endpoints: frozenset[str] = frozenset(),
+    ) -> None:
         self._proposer = proposer
+        self._endpoints = endpoints
         self._clock = clock
         self._tasks: dict[tuple[Key, str], asyncio.Task[None]] = {}
         self.keep: Keep | None = None
@@ -47,6 +55,7 @@ class Asking:
 
     async def _answer(self, search: Key, ask: Ask, spec: SearchSpec) -> None:
         answer = await self._proposer.propose(ask.request, spec.agent)
+        self._count(spec.agent, answer)
         manual, now = spec.approval == "manual", self._clock()
 
         def change(node: StageNode) -> StageStatus:
@@ -57,6 +66,7 @@ class Asking:
 
     async def _verdict(self, search: Key, review: Review, spec: SearchSpec) -> None:
         answer = await self._proposer.review(review.request, spec.agent)
+        self._count(spec.agent, answer)
 
         def change(node: StageNode) -> StageStatus:
             status = node.status
@@ -68,6 +78,13 @@ class Asking:
             return request_stop(node, stored)
 
         await self._store(search, review.node, change)
+
+    def _count(self, agent: Agent | None, answer: Answered | VerdictAnswer) -> None:
+        """Names that tenants invent are no labels."""
+        asked = agent.endpoint if agent is not None else "built-in"
+        endpoint = asked if agent is None or asked in self._endpoints else "unknown"
+        stood_in = answer.answered_by == "rules" and answer.note
+        AGENT_CALLS.labels(endpoint, "stand-in" if stood_in else answer.answered_by).inc()
 
     async def _store(self, search: Key, node: str, change: Change) -> None:
         assert self.keep is not None

@@ -229,6 +229,7 @@ class Kube:
             API_REQUESTS.labels(method, kind[0], "none").inc()
             raise ApiError(0, f"{method} {target}: {error or 'timed out'}") from error
         except client.ApiException as error:
+            API_REQUESTS.labels(method, kind[0], str(error.status or "none")).inc()
             raise ApiError(error.status or 0, str(error.reason)) from error
         response: aiohttp.ClientResponse = answer.response
         API_REQUESTS.labels(method, kind[0], str(response.status)).inc()

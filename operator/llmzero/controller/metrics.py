@@ -15,4 +15,10 @@ LAST_RECONCILE = Gauge("llmzero_last_reconcile_timestamp_seconds", "End of the l
 LAST_EVENT = Gauge("llmzero_last_watch_event_timestamp_seconds", "Last event of any watch.")
 DECISIONS = Counter("llmzero_decisions_total", "Decisions applied.", ["kind"])
 STAGES = Counter("llmzero_stages_total", "Stages that ended.", ["outcome"])
+AGENT_CALLS = Counter(
+    "llmzero_agent_calls_total",
+    "Questions by endpoint and by who answered (stand-in: the rules in the agent's place).",
+    ["endpoint", "result"],
+)
+WORK_QUEUE = Gauge("llmzero_work_queue_searches", "Searches that wait for a reconcile.")
 LEADER = Gauge("llmzero_leader", "1 while this replica holds the lease.")

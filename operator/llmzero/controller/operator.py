@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import start_http_server
+from prometheus_client import REGISTRY, start_http_server
 
 from llmzero.client.endpoints import load_endpoints
 from llmzero.client.proposer import EndpointProposer
@@ -24,11 +24,17 @@ from llmzero.controller.kube import ApiError, Kube
 from llmzero.controller.labels import NODE_LABEL, SEARCH_LABEL
 from llmzero.controller.lease import Lease
 from llmzero.controller.logs import Followers
-from llmzero.controller.metrics import LAST_RECONCILE, RECONCILE_ERRORS, RECONCILE_SECONDS
+from llmzero.controller.metrics import (
+    LAST_RECONCILE,
+    RECONCILE_ERRORS,
+    RECONCILE_SECONDS,
+    WORK_QUEUE,
+)
 from llmzero.controller.reconcile import Reconciler
 from llmzero.controller.storage import Claims
 from llmzero.controller.store import Key, Store
 from llmzero.controller.watch import KINDS, Watch
+from llmzero.telemetry import SearchCollector, Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -64,9 +70,10 @@ class Operator:
         self.kube = kube
         self.store = Store()
         file, clock = settings.endpoints_file, settings.clock
-        self.proposer = EndpointProposer(load_endpoints(file) if file else {})
+        endpoints = load_endpoints(file) if file else {}
+        self.proposer = EndpointProposer(endpoints)
         self.followers = Followers(kube, self.store.mark, clock)
-        self.asking = Asking(self.proposer, clock)
+        self.asking = Asking(self.proposer, clock, frozenset(endpoints))
         self.asking.keep = self.keep
         claims = Claims(kube)
         self.applier = Applier(
@@ -78,6 +85,13 @@ class Operator:
         self._running: dict[Key, asyncio.Task[None]] = {}
         self._failures: dict[Key, int] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
+
+    def snapshot(self) -> Snapshot:
+        """For the thread of a scrape: each list of a dictionary is one step of the interpreter,
+        and the objects in it are never changed."""
+        groups = list(self.store.groups.values())
+        nodes = [node for group in groups for node in list(group.nodes.values())]
+        return [group.search for group in groups if group.search is not None], nodes
 
     async def work(self) -> None:
         """Reconciles dirty searches for ever: several at once, each one at a time."""
@@ -225,9 +239,13 @@ async def run(settings: Settings) -> None:
         if lease is not None and not await _unless(stop, lease.acquire()):
             return
         operator = Operator(settings, kube)
+        collector = SearchCollector(operator.snapshot, settings.clock)
+        REGISTRY.register(collector)
+        WORK_QUEUE.set_function(lambda: len(operator.store.dirty))
         try:
             await _serve(operator, lease, stop)
         finally:
+            REGISTRY.unregister(collector)
             await operator.close()
             if lease is not None:
                 await lease.release()

@@ -1,6 +1,6 @@
 """What Prometheus reads of the searches: their objects as metric families. No clock, no I/O."""
 
-from llmzero.telemetry.collector import SearchCollector
+from llmzero.telemetry.collector import SearchCollector, Snapshot
 from llmzero.telemetry.families import samples
 
-__all__ = ["SearchCollector", "samples"]
+__all__ = ["SearchCollector", "Snapshot", "samples"]
