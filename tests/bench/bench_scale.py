@@ -215,17 +215,16 @@ def main() -> None:
     parser.add_argument("--idle-seconds", type=float, default=60)
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
-    load, found = os.getloadavg()[0], []
-    for stages in given.sizes:
-        found.append(measure(stages, given.pods, given.idle_seconds))
-        print(json.dumps(found[-1]), flush=True)
-    result = {
+    result: Object = {
         "machine": {"cores": os.cpu_count(), "python": platform.python_version()},
-        "load_before": round(load, 2),
+        "load_before": round(os.getloadavg()[0], 2),
         "expected_at_10000": {"restart_seconds": 10, "rss_mib": 250},
-        "runs": found,
+        "runs": [],
     }
-    given.out.write_text(json.dumps(result, indent=2) + "\n")
+    for stages in given.sizes:
+        result["runs"].append(measure(stages, given.pods, given.idle_seconds))
+        print(json.dumps(result["runs"][-1]), flush=True)
+        given.out.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":
