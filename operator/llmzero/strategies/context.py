@@ -63,6 +63,8 @@ def proposal_request(
     search = tree.search
     path = tree.path(index)[-MOST_PATH:]
     row = tree.rows[index]
+    expansion = tree.expansion(index)
+    asked = len(expansion.answers) if expansion else 0
     best = list(islice((int(i) for i in values.ranked if i not in path), MOST_BEST))
     return ProposalRequest(
         request_id=request_id,
@@ -85,7 +87,8 @@ def proposal_request(
             depth=max(-(-(tree.horizon - row.end) // tree.stage_steps), 0),
         ),
         count=count,
-        seed=int(unit_draw("proposals", search.spec.strategy.seed, request_id) * 2**31),
+        # Of the path, not of the name, which holds the UID: the same manifest grows the same tree.
+        seed=int(unit_draw("proposals", search.spec.strategy.seed, row.path, asked) * 2**31),
     )
 
 
