@@ -165,3 +165,12 @@ def test_a_page_under_hostile_requests_keeps_answering(exporter: str) -> None:
     finally:
         for connection in idle:
             connection.close()
+
+
+def test_the_reference_names_every_metric(exporter: str) -> None:
+    reference = (ROOT / "docs/metrics.md").read_text()
+    page = httpx.get(f"http://{exporter}/metrics", timeout=10).text
+    names = {line.split()[2] for line in page.splitlines() if line.startswith("# TYPE llmzero_")}
+    known = {n for n in names if not n.startswith("llmzero_best_stage_") and "_created" not in n}
+    assert len(known) > 60
+    assert {n for n in known if f"`{n}`" not in reference} == set()
