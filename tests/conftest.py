@@ -1,5 +1,7 @@
 """Fixtures for all tests."""
 
+import os
+
 from hypothesis import settings
 
 from tests.cluster.client import Kube
@@ -13,6 +15,7 @@ from tests.cluster_fixtures import (
     trainer_image,
 )
 
+os.environ["COLUMNS"] = "140"  # pytest-xdist's workers say 80, and tables would wrap
 settings.register_profile("llmzero", deadline=None)  # a loaded machine is no mistake of ours
 settings.load_profile("llmzero")
 

@@ -202,4 +202,5 @@ def _node(place: Place) -> str:
 def _drain(place: Place) -> None:
     """kubectl drain, for the pods of this test alone."""
     selector = "--pod-selector=llmzero.dev/search=quickstart"
-    place.kube.run("drain", _node(place), "--force", "--ignore-daemonsets", selector, timeout=100)
+    flags = ("--force", "--ignore-daemonsets", "--delete-emptydir-data")
+    place.kube.run("drain", _node(place), *flags, selector, timeout=100)

@@ -1,11 +1,13 @@
 """Debian's Prometheus and promtool; nothing of Prometheus is faked here."""
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import Any, Self
@@ -27,12 +29,14 @@ def tool(name: str) -> str:
         raise RuntimeError(hint)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     install = ["install", "-y", "-qq", "--no-install-recommends", "prometheus"]
-    for arguments in (["update", "-qq"], install):
-        done = subprocess.run(
-            ["apt-get", *arguments], env=environment, capture_output=True, text=True
-        )
-        if done.returncode:
-            raise RuntimeError(f"{hint}: {done.stderr[-500:]}")
+    with (Path(tempfile.gettempdir()) / "llmzero-apt.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two workers of pytest-xdist
+        for arguments in (["update", "-qq"], install):
+            done = subprocess.run(
+                ["apt-get", *arguments], env=environment, capture_output=True, text=True
+            )
+            if done.returncode:
+                raise RuntimeError(f"{hint}: {done.stderr[-500:]}")
     found = shutil.which(name)
     if found is None:
         raise RuntimeError(hint)

@@ -288,7 +288,7 @@ class SimulatedEngine:
         elif draw < self.retry + self.out_of_memory:
             self._close(name, Phase.FAILED, Outcome.OUT_OF_MEMORY)
         elif draw < self.retry + self.out_of_memory + self.diverge:
-            self._report(name, self.search.spec.stage.eval_every)
+            self._report(name, min(self.search.spec.stage.eval_every, node.spec.steps))
             self._close(name, Phase.FAILED, Outcome.DIVERGED)
         elif draw < self.retry + self.out_of_memory + self.diverge + self.crash:
             self._close(name, Phase.FAILED, Outcome.FAILED)
