@@ -6,8 +6,8 @@ export HF_HUB_OFFLINE ?= 1
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup kubernetes demo test lint unit integration e2e crds crds-check lock clean \
-        cluster cluster-down bench-stage bench-trainer bench-plan bench-operator bench-scale bench-agent
+.PHONY: help setup helm kubernetes demo test lint unit integration e2e crds crds-check lock clean \
+        cluster cluster-down bench-stage bench-trainer bench-plan bench-operator bench-scale bench-agent bench
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -26,8 +26,11 @@ lint: setup ## ruff, mypy, layers, generated files
 	.venv/bin/mypy operator/llmzero
 	.venv/bin/lint-imports --no-logo
 
-unit: setup ## tests of pure code and of one process
+unit: helm ## tests of pure code and of one process
 	$(PY) -m pytest tests/unit -n 2
+
+helm: setup ## build the helm that tests the chart (minutes once, then cached)
+	@$(PY) -c 'from tests.tools.helm_build import helm; helm()'
 
 kubernetes: setup ## build the test cluster's binaries (7 minutes once, then cached)
 	$(PY) -m tests.cluster build
@@ -38,8 +41,9 @@ integration: kubernetes ## tests with the real trainer and the real API server
 e2e: kubernetes ## tests with a real kubelet and the real trainer in pods
 	$(PY) -m pytest tests/e2e
 
-crds: setup ## crds/ from the pydantic models
+crds: setup ## crds/ and the chart's copy from the pydantic models
 	$(PY) -m llmzero.api.crds crds
+	$(PY) -m llmzero.api.crds charts/llmzero/crds
 
 cluster: kubernetes ## a real one-node Kubernetes on this machine
 	$(PY) -m tests.cluster up
@@ -61,6 +65,10 @@ bench-operator: setup ## stage finished to child Job created
 
 bench-scale: setup ## operator restart, memory and API requests at 10,000 stages
 	$(PY) tests/bench/bench_scale.py
+
+bench: setup ## methods at equal cost in simulated worlds: the table of docs/simulator.md
+	rm -f benchmarks/simulator.json
+	.venv/bin/llmzero bench --seeds 20 --families saturating,bottlenecks,gamed -o benchmarks/simulator.json
 
 bench-agent: setup ## diagnosis and proposals on generated and real stage histories
 	$(PY) tests/bench/bench_agent.py
