@@ -12,7 +12,8 @@ import pytest
 from llmzero.api.proposals import Answered
 from tests.fakes.operator import Seen
 from tests.integration.conftest import Stand
-from tests.integration.test_agent_search import sensible, service, steering
+from tests.integration.small_llm import small_llm
+from tests.integration.test_agent_search import free_port, sensible, service, steering
 from tests.unit.agent.scripted import ScriptedEndpoint
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -113,3 +114,26 @@ async def test_proposals_wait_in_the_status_until_they_are_approved(
                 lambda: any(n.spec.parent == names[0] and n.spec.changes for n in seen.nodes()),
                 seen,
             )
+
+
+@pytest.mark.timeout(900)
+async def test_a_search_survives_a_real_small_model(stand: Stand, tmp_path: Path) -> None:
+    """SmolLM2's advice is worthless or late; every answer that is stored can be used all the same."""
+    async with (
+        small_llm(free_port()) as model,
+        service(
+            "--provider", "openai", "--base-url", model, "--model", "smollm2", "--no-vision",
+            "--max-input-tokens", "4000", "--max-output-tokens", "300", "--timeout-seconds", "30",
+        ) as (url, _),
+    ):  # fmt: skip
+        with stand.operator(*endpoints(tmp_path, url)):
+            seen = await asyncio.to_thread(
+                stand.apply, strategy=TREE, budget={"stages": 6}, agent={"endpoint": "local"}
+            )
+            await _until(lambda: seen.phase() == "Complete", seen, 600)
+    given = answers(seen)
+    assert given and all(a.answer.proposals for a in given)
+    space = {p.name: p for p in seen.search().spec.parameters}
+    for node in seen.nodes():
+        assert not [n for n, v in node.spec.parameters.items() if space[n].problem_with(v)]
+    print([(a.answered_by, a.note) for a in given])
