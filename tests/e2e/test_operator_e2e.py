@@ -160,8 +160,9 @@ def test_suspend_stops_what_runs_and_it_goes_on_from_its_checkpoint(place: Place
         assert seen.condition("Suspended")[0] == "True"
         wait_for(lambda: seen.node("0").status.phase is Phase.PENDING, 20, seen.describe)
         _patch(place, {"suspend": False})
-        seen.wait_phase("Complete", seconds=300)
+        wait_for(lambda: seen.node("0").status.phase.final, 300, seen.describe)
     node = seen.node("0")
+    assert node.status.phase is Phase.SUCCEEDED
     assert node.status.attempt_count == 2
     assert node.status.failed_attempts == 0
     assert (node.status.attempts[-1].checkpoint or 0) >= 5
