@@ -43,6 +43,10 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that YAML 1.1, or our loader, would read as something else (``0E0``)."""
+
+
 def _number(loader: _Loader, node: yaml.ScalarNode) -> float:
     value = float(node.value)
     if not math.isfinite(value):
@@ -58,8 +62,9 @@ _Loader.yaml_implicit_resolvers = {
     key: [(tag, rule) for tag, rule in found if tag.rpartition(":")[2] in ("null", "bool", "merge")]
     for key, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", _INT, list("-+0123456789"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+for _kind in (_Loader, _Dumper):
+    _kind.add_implicit_resolver("tag:yaml.org,2002:int", _INT, list("-+0123456789"))
+    _kind.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
 _Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 _Loader.add_constructor("tag:yaml.org,2002:float", _number)
 
@@ -123,4 +128,4 @@ def _depth(value: Any) -> int:
 
 def to_yaml(data: Any) -> str:
     """YAML of JSON data, in the order given."""
-    return yaml.safe_dump(json.loads(json.dumps(data)), sort_keys=False)
+    return yaml.dump(json.loads(json.dumps(data)), Dumper=_Dumper, sort_keys=False)

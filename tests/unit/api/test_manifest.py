@@ -1,7 +1,7 @@
 """Manifests are read as kubectl reads them."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmzero.api.manifest import ManifestError, read_documents, read_search, to_yaml
@@ -74,6 +74,7 @@ def test_a_list_is_looked_into() -> None:
         max_leaves=10,
     )
 )
+@example({"0E0": "1e5", "a": "0x1f", "b": "1:30", "c": "2026-01-01", "d": "on", "e": "1_000"})
 def test_what_is_written_is_read_again(value: object) -> None:
     assert read_documents(to_yaml({"v": value}))[0]["v"] == value
 
