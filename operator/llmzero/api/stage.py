@@ -1,13 +1,13 @@
 """StageNode: one stage of training (or one evaluation) as an object."""
 
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field
 
 from llmzero.api.base import API_VERSION, Condition, Model, ObjectMeta, Time
 from llmzero.api.curve import Curve, Pathology
-from llmzero.api.proposals import Expansion, Sample, VerdictAnswer
+from llmzero.api.proposals import Answered, Expansion, Sample, VerdictAnswer
 from llmzero.api.spec import SettingsMap
 
 
@@ -164,6 +164,19 @@ class Audit(Model):
     )
 
 
+AnsweredBy = Literal["agent", "repaired", "rules", "stand-in"]
+"""stand-in: the rules answered in the place of an agent that was asked."""
+
+
+class Receipt(NamedTuple):
+    """Who gave one stored answer, proposals or verdict, and what it cost."""
+
+    answered_by: AnsweredBy
+    input_tokens: int
+    output_tokens: int
+    dollars: float
+
+
 class Attempt(Model):
     """One try at the stage: a Job on a cluster, a process on one machine."""
 
@@ -242,6 +255,29 @@ class StageStatus(Model):
         "", max_length=255, description="What differs from the parent, in short, for columns."
     )
     conditions: list[Condition] = Field(default_factory=list, max_length=16)
+
+    @property
+    def receipts(self) -> tuple[Receipt, ...]:
+        """One for everything that an agent, or the rules in its place, answered about the stage."""
+        answers: list[Answered | VerdictAnswer] = []
+        if self.expansion is not None:
+            answers += self.expansion.answers
+        answers += [d.verdict for d in (self.stop, self.audit) if d is not None and d.verdict]
+        return tuple(
+            Receipt(
+                "stand-in" if a.answered_by == "rules" and a.note else a.answered_by,
+                a.usage.input_tokens,
+                a.usage.output_tokens,
+                a.usage.dollars,
+            )
+            for a in answers
+        )
+
+    @property
+    def undecided(self) -> bool:
+        """Whether stored proposals were neither approved nor refused (``approval: manual``)."""
+        expansion = self.expansion
+        return expansion is not None and bool(expansion.answers) and expansion.approved is None
 
 
 class StageNode(Model):

@@ -1,54 +1,96 @@
-"""Ten thousand ended stages in memory: their curves stay packed until somebody looks at them.
+"""Ten thousand ended stages in memory: what is seldom read stays packed until somebody looks.
 
-A plan reads a few curves (the best path's, the expanded stage's); the rest would take 30 KB a
-stage as Python objects and takes 3 KB packed.
+A plan reads a few curves and answers (the best path's, the expanded stage's). The rest would take
+50 KB a stage as Python objects; packed it takes a tenth.
 """
 
 import zlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
-from pydantic import PrivateAttr
+from pydantic import BaseModel, PrivateAttr
 
-from llmzero.api.curve import Curve
-from llmzero.api.stage import StageNode
+from llmzero.api.stage import Receipt, StageNode, StageStatus
 
-FIELDS = frozenset(Curve.model_fields)
+SELDOM = frozenset({"attempts", "features", "curve", "samples", "expansion"})
+_GIVEN: set[str] = set()
 
 
-class PackedCurve(Curve):
-    """A curve whose fields are unpacked at each look. Compares by identity."""
+@lru_cache(maxsize=64)
+def _unpacked(packed: bytes) -> StageStatus:
+    return StageStatus.model_validate_json(zlib.decompress(packed))
+
+
+class PackedStatus(StageStatus):
+    """A status whose seldom read fields are unpacked when they are read."""
 
     _packed: bytes = PrivateAttr(default=b"")
+    _receipts: tuple[Receipt, ...] = PrivateAttr(default=())
+    _undecided: bool = PrivateAttr(default=False)
 
     @classmethod
-    def of(cls, curve: Curve) -> "PackedCurve":
-        made = cls.model_construct()
-        for name in FIELDS:
-            del made.__dict__[name]  # so that __getattr__ is asked
-        made._packed = zlib.compress(curve.model_dump_json(by_alias=True).encode(), 1)
+    def of(cls, status: StageStatus) -> "PackedStatus":
+        often = {k: v for k, v in status.__dict__.items() if k not in SELDOM}
+        made = cls.model_construct(_GIVEN, **often)
+        for name in SELDOM:
+            made.__dict__.pop(name, None)  # so that __getattr__ is asked
+        text = status.model_dump_json(by_alias=True, include=set(SELDOM), exclude_none=True)
+        made._packed = zlib.compress(text.encode(), 1)
+        made._receipts = status.receipts
+        made._undecided = status.undecided
         return made
 
-    def unpack(self) -> Curve:
-        return Curve.model_validate_json(zlib.decompress(self._packed))
+    @property
+    def receipts(self) -> tuple[Receipt, ...]:
+        return self._receipts
+
+    @property
+    def undecided(self) -> bool:
+        return self._undecided
+
+    def unpack(self) -> StageStatus:
+        """An ordinary status of the same content."""
+        seldom = {name: getattr(self, name) for name in SELDOM}
+        return StageStatus.model_construct(**self.__dict__, **seldom)
 
     def __getattr__(self, name: str) -> Any:
-        if name in FIELDS:
-            return getattr(self.unpack(), name)
+        if name in SELDOM:
+            return getattr(_unpacked(self._packed), name)
         return super().__getattr__(name)  # type: ignore[misc]
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Any:
         return self.unpack().model_copy(update=update, deep=deep)
 
+    def model_dump(self, **how: Any) -> dict[str, Any]:
+        return self.unpack().model_dump(**how)
+
+    def model_dump_json(self, **how: Any) -> str:
+        return self.unpack().model_dump_json(**how)
+
     def __eq__(self, other: object) -> bool:
-        return self is other
+        mine, theirs = (s.unpack() if isinstance(s, PackedStatus) else s for s in (self, other))
+        return mine == theirs
 
     __hash__ = object.__hash__
 
 
 def compact(node: StageNode) -> StageNode:
-    """The node with its curve packed, if it has ended; otherwise itself."""
-    status = node.status
-    if not status.phase.final or isinstance(status.curve, PackedCurve) or not status.curve.scores:
+    """The node with its status packed, if it has ended; otherwise itself."""
+    if not node.status.phase.final or isinstance(node.status, PackedStatus):
         return node
-    return node.with_(status=status.with_(curve=PackedCurve.of(status.curve)))
+    packed = node.with_(status=PackedStatus.of(node.status))
+    _share(packed)
+    return packed
+
+
+def _share(model: BaseModel) -> None:
+    """One set of given fields for all objects: pydantic keeps one of up to 2 KB each, unused."""
+    object.__setattr__(model, "__pydantic_fields_set__", _GIVEN)
+    for value in model.__dict__.values():
+        if isinstance(value, BaseModel):
+            _share(value)
+        elif isinstance(value, list):
+            for item in value:
+                if isinstance(item, BaseModel):
+                    _share(item)

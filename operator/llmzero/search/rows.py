@@ -190,8 +190,7 @@ def read(node: StageNode, frame: Frame) -> Row:
 
 def _packed(row: Row, frame: Frame) -> bytes:
     status = row.node.status
-    usages = [a.usage for a in status.expansion.answers] if status.expansion else []
-    usages += [d.verdict.usage for d in (status.stop, status.audit) if d and d.verdict]
+    receipts = status.receipts
     saved = max(row.steps - status.step, 0) / frame.stage_steps if stopped_early(row.node) else 0.0
     numbers = {
         "kind": row.kind,
@@ -214,12 +213,12 @@ def _packed(row: Row, frame: Frame) -> bytes:
         "sequence": -1 if row.sequence is None else row.sequence,
         "train_tokens": status.cost.train_tokens,
         "eval_tokens": status.cost.eval_tokens,
-        "agent_tokens": sum(u.input_tokens + u.output_tokens for u in usages),
+        "agent_tokens": sum(r.input_tokens + r.output_tokens for r in receipts),
         "goodness": float("nan") if row.goodness is None else row.goodness,
         "variance": row.variance,
         "charge": row.charge,
         "device_seconds": status.cost.device_seconds,
-        "agent_dollars": sum(u.dollars for u in usages),
+        "agent_dollars": sum(r.dollars for r in receipts),
         "saved": saved,
     }
     features = vector(status.features if row.kind is Kind.VALUED else {})

@@ -6,9 +6,8 @@ from datetime import datetime
 from typing import Final, get_args
 
 from llmzero.api.curve import PathologyKind
-from llmzero.api.proposals import Answered, VerdictAnswer
 from llmzero.api.search import SearchStatus, TrainingSearch
-from llmzero.api.stage import Outcome, Phase, Purpose, StageNode
+from llmzero.api.stage import AnsweredBy, Outcome, Phase, Purpose, StageNode
 from llmzero.search.budget import SEGMENTS, charge
 from llmzero.telemetry.writer import Writer
 
@@ -23,9 +22,6 @@ CONDITIONS: Final = (
     "Blocked",
     "OneNode",
 )
-ANSWERED_BY: Final = ("agent", "repaired", "rules", "stand-in")
-"""stand-in: the rules answered in the place of an agent that was asked."""
-
 Labels = Mapping[str, str]
 
 
@@ -82,7 +78,7 @@ def _standing(
         "llmzero_search_approvals_waiting",
         "Answers of the agent that wait for a person.",
         labels,
-        sum(_waits(search, node) for node in nodes),
+        sum(n.status.undecided for n in nodes) if search.spec.approval == "manual" else 0,
     )
 
 
@@ -220,13 +216,12 @@ def _agent(
     tokens: Counter[str] = Counter()
     dollars = 0.0
     for node in nodes:
-        for answer in _answers(node):
-            stood_in = answer.answered_by == "rules" and answer.note
-            answers["stand-in" if stood_in else answer.answered_by] += 1
-            tokens["input"] += answer.usage.input_tokens
-            tokens["output"] += answer.usage.output_tokens
-            dollars += answer.usage.dollars
-    for who in ANSWERED_BY:
+        for receipt in node.status.receipts:
+            answers[receipt.answered_by] += 1
+            tokens["input"] += receipt.input_tokens
+            tokens["output"] += receipt.output_tokens
+            dollars += receipt.dollars
+    for who in get_args(AnsweredBy):
         writer.counter(
             "llmzero_search_agent_answers_total",
             "Stored answers, by who gave them.",
@@ -248,28 +243,6 @@ def _agent(
         ("dollars", "Dollars that the agent may cost.", budget.agent_dollars),
     ):
         writer.gauge(f"llmzero_search_budget_agent_{name}", text, labels, limit)
-
-
-def _answers(node: StageNode) -> list[Answered | VerdictAnswer]:
-    """Everything that an agent, or the rules in its place, answered about a stage."""
-    status = node.status
-    stored: list[Answered | VerdictAnswer] = []
-    if status.expansion is not None:
-        stored += status.expansion.answers
-    for holder in (status.stop, status.audit):
-        if holder is not None and holder.verdict is not None:
-            stored.append(holder.verdict)
-    return stored
-
-
-def _waits(search: TrainingSearch, node: StageNode) -> bool:
-    expansion = node.status.expansion
-    return (
-        search.spec.approval == "manual"
-        and expansion is not None
-        and bool(expansion.answers)
-        and expansion.approved is None
-    )
 
 
 def _progress(node: StageNode) -> float | None:
