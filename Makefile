@@ -6,6 +6,9 @@ export HF_HUB_OFFLINE ?= 1
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
+# Real servers and pods share two cores with the tests: what fails is run once more, and shown (R).
+AGAIN := --reruns 1 -rR
+
 .PHONY: help setup helm kubernetes demo test lint unit integration e2e crds crds-check lock clean \
         cluster cluster-down bench-stage bench-trainer bench-plan bench-operator bench-scale bench-agent bench
 
@@ -27,7 +30,7 @@ lint: setup ## ruff, mypy, layers, generated files
 	.venv/bin/lint-imports --no-logo
 
 unit: helm ## tests of pure code and of one process
-	$(PY) -m pytest tests/unit -n 2
+	$(PY) -m pytest tests/unit -n 2 $(AGAIN)
 
 helm: setup ## build the helm that tests the chart (minutes once, then cached)
 	@$(PY) -c 'from tests.tools.helm_build import helm; helm()'
@@ -36,10 +39,10 @@ kubernetes: setup ## build the test cluster's binaries (7 minutes once, then cac
 	$(PY) -m tests.cluster build
 
 integration: kubernetes ## tests with the real trainer and the real API server
-	$(PY) -m pytest tests/integration -n 2 --dist loadfile
+	$(PY) -m pytest tests/integration -n 2 --dist loadfile $(AGAIN)
 
 e2e: kubernetes ## tests with a real kubelet and the real trainer in pods
-	$(PY) -m pytest tests/e2e
+	$(PY) -m pytest tests/e2e $(AGAIN)
 
 crds: setup ## crds/ and the chart's copy from the pydantic models
 	$(PY) -m llmzero.api.crds crds
