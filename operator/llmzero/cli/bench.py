@@ -1,65 +1,103 @@
-"""``llmzero bench``: methods compared at equal cost, in simulated worlds."""
+"""``llmzero bench``: methods compared at equal cost, in simulated worlds or by real training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
+from llmzero.api.manifest import ManifestError
 from llmzero.bench.methods import METHODS, OURS, method
-from llmzero.bench.simulated import Protocol, Results
+from llmzero.bench.results import Experiment, Results
+from llmzero.bench.simulated import Simulated
 from llmzero.bench.statistics import Interval, Line, compare
+from llmzero.bench.trained import Trained
+from llmzero.cli.load import load_search
 from llmzero.cli.output import Exit, console, errors, fail
 from llmzero.simulator import FAMILIES, TUNED
 
 
 def bench(
-    seeds: Annotated[int, typer.Option(min=1, max=10_000, help="Paired seeds a family.")] = 20,
+    task: Annotated[
+        list[Path] | None,
+        typer.Option(help="Manifest to train for real, again and again; none: simulated worlds."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=10_000, help="Paired seeds a task.")] = 20,
     methods: Annotated[
         str, typer.Option(help="Names, separated by commas; ablations too.")
     ] = ",".join(METHODS),
     families: Annotated[
         str, typer.Option(help=f"Simulated worlds, of {', '.join(FAMILIES)}.")
     ] = ",".join(TUNED),
-    stages: Annotated[float, typer.Option(min=1, help="Budget of every search.")] = 24,
-    depth: Annotated[int, typer.Option(min=1, max=64, help="strategy.maxDepth.")] = 6,
-    parallelism: Annotated[int, typer.Option(min=1, max=64)] = 2,
+    stages: Annotated[
+        float | None,
+        typer.Option(min=1, help="Budget of every search; default 24, or the manifest's."),
+    ] = None,
+    depth: Annotated[
+        int, typer.Option(min=1, max=64, help="strategy.maxDepth in simulated worlds.")
+    ] = 6,
+    parallelism: Annotated[
+        int, typer.Option(min=1, max=64, help="Stages at once in simulated worlds.")
+    ] = 2,
     first_seed: Annotated[int, typer.Option(min=0, help="First of the seeds.")] = 0,
-    jobs: Annotated[int, typer.Option(min=1, max=64, help="Processes.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Searches at the same time.")] = 1,
     reference: Annotated[str, typer.Option(help="Whom the others are compared with.")] = OURS,
+    dir: Annotated[Path, typer.Option(help="Where real runs lie.")] = Path("runs/bench"),
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="Results file; what it holds is not run again."),
     ] = None,
 ) -> None:
-    """Compare search methods in simulated worlds. No model is trained."""
-    names, worlds = _names(methods), _names(families)
+    """Compare search methods at equal cost, in simulated worlds or (--task) by real training."""
+    names = _names(methods)
     try:
         for name in [*names, reference]:
             method(name)
-        unknown = [w for w in worlds if w not in FAMILIES]
-        if unknown:
-            raise ValueError(f"--families: found {unknown[0]!r}, known are {', '.join(FAMILIES)}")
-        results = Results(Protocol(stages, depth, parallelism), output)
-    except ValueError as error:
+        experiment, tasks = _experiment(task, dir, _names(families), stages, depth, parallelism)
+        results = Results(experiment, output)
+    except (OSError, ManifestError, ValueError) as error:
         fail(str(error), Exit.USAGE)
     wanted = range(first_seed, first_seed + seeds)
-    keys = [(f, m, s) for s in wanted for f in worlds for m in names]
-    for done, total in results.fill(keys, jobs):
-        if errors.is_terminal and (done % 10 == 0 or done == total):
-            errors.print(f"{done} of {total} searches", end="\r")
-    table = results.table(worlds, names, list(wanted))
-    title = f"{seeds} seeds, {stages:g} stages, {parallelism} at once; simulated, no model trained"
-    groups = [[w] for w in worlds] + ([worlds] if len(worlds) > 1 else [])
+    keys = [(t, m, s) for s in wanted for t in tasks for m in names]
+    try:
+        for done, total in results.fill(keys, jobs):
+            if errors.is_terminal and (task or done % 10 == 0 or done == total):
+                errors.print(f"{done} of {total} searches", end="\r")
+    except RuntimeError as error:
+        fail(str(error), Exit.MACHINE)
+    finally:
+        results.write()
+    table = results.table(tasks, names, list(wanted))
+    title = f"{seeds} seeds, {experiment.kind}: {experiment.what}"
+    groups = [[t] for t in tasks] + ([tasks] if len(tasks) > 1 else [])
     for group in groups:
         console.print(
             _table(compare(table, reference, group), reference, f"{' + '.join(group)}: {title}")
         )
     for name in names:
-        words = _stopping([table[w][name] for w in worlds])
+        words = _stopping([table[t][name] for t in tasks])
         if words:
             console.print(f"{name}: {words}", highlight=False)
+
+
+def _experiment(
+    files: Iterable[Path] | None,
+    directory: Path,
+    families: list[str],
+    stages: float | None,
+    depth: int,
+    parallelism: int,
+) -> tuple[Experiment, list[str]]:
+    if files:
+        for file in files:
+            load_search(file)
+        trained = Trained.of(files, directory, stages)
+        return trained, list(trained.tasks)
+    unknown = [w for w in families if w not in FAMILIES]
+    if unknown:
+        raise ValueError(f"--families: found {unknown[0]!r}, known are {', '.join(FAMILIES)}")
+    return Simulated(24.0 if stages is None else stages, depth, parallelism), families
 
 
 def _names(text: str) -> list[str]:
@@ -92,11 +130,12 @@ def _stopping(columns: Sequence[Mapping[str, Sequence[Any]]]) -> str:
     total = {k: sum(sum(c[k]) for c in columns) for k in ("saved", "spent", "stopped")}
     if not total["stopped"]:
         return ""
+    share = total["saved"] / (total["saved"] + total["spent"])
+    words = f"early stopping ended {total['stopped']} stages and saved {share:.0%} of the steps"
+    if any("stopped_wrongly" not in c for c in columns):
+        return words
     wrongly = sum(sum(c["stopped_wrongly"]) for c in columns)
-    return (
-        f"early stopping saved {total['saved'] / (total['saved'] + total['spent']):.0%} of the steps; "
-        f"{wrongly} of {total['stopped']} stops ({wrongly / total['stopped']:.0%}) were wrong"
-    )
+    return f"{words}; {wrongly} of the stops ({wrongly / total['stopped']:.0%}) were wrong"
 
 
 def _number(found: Interval, digits: int = 3) -> str:

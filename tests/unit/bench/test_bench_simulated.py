@@ -7,11 +7,12 @@ import pytest
 from typer.testing import CliRunner
 
 from llmzero.bench.methods import ABLATIONS, METHODS, method
-from llmzero.bench.simulated import Protocol, Results, run
+from llmzero.bench.results import Results
+from llmzero.bench.simulated import Simulated
 from llmzero.cli.main import app
 from llmzero.strategies import check_options
 
-SHORT = Protocol(stages=4, depth=3)
+SHORT = Simulated(stages=4, depth=3)
 KEYS = [("saturating", name, seed) for seed in (0, 1) for name in ("random", "llmzero")]
 
 
@@ -36,7 +37,7 @@ def test_results_are_kept_and_only_what_is_missing_is_run(tmp_path: Path) -> Non
     assert [total for _, total in again.fill(KEYS)] == [2, 2]
     assert list(again.fill(KEYS)) == []
     whole = Results(SHORT, file)
-    assert whole.runs[KEYS[3]] == run(SHORT, KEYS[3]), "a run is a function of its key"
+    assert whole.runs[KEYS[3]] == SHORT.run(KEYS[3]), "a run is a function of its key"
 
 
 def test_processes_change_nothing(tmp_path: Path) -> None:
@@ -50,7 +51,7 @@ def test_results_of_another_protocol_are_not_mixed_in(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     list(Results(SHORT, file).fill(KEYS[:1]))
     with pytest.raises(ValueError, match="another protocol"):
-        Results(Protocol(stages=5, depth=3), file)
+        Results(Simulated(stages=5, depth=3), file)
 
 
 def test_the_file_says_that_nothing_was_trained_and_is_compact(tmp_path: Path) -> None:
@@ -70,7 +71,7 @@ def test_the_command_prints_a_table_of_each_family_and_of_all(tmp_path: Path) ->
     assert result.exit_code == 0, result.output
     for title in ("saturating: 2 seeds", "bottlenecks: 2 seeds", "saturating + bottlenecks"):
         assert title in result.output
-    assert "no model trained" in result.output and "llmzero leads by" in result.output
+    assert "No model was trained" in result.output and "llmzero leads by" in result.output
     assert file.exists()
 
 

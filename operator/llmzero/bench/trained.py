@@ -1,0 +1,159 @@
+"""Searches with real training: a task is a manifest, each search is a ``llmzero run`` of its own."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from llmzero.api.manifest import read_search, to_yaml
+from llmzero.api.search import TrainingSearch
+from llmzero.api.stage import Purpose, StageNode
+from llmzero.bench.methods import method
+from llmzero.bench.results import Experiment, Key
+from llmzero.local.store import RunDirectory, read_run
+
+COMPLETE, SEARCH_FAILED = 0, 3
+LOG_TAIL = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One search, by what its user would read off it."""
+
+    score: float
+    """Held-out objective of the search's own pick; of the base model where it has none."""
+    error: float
+    """Standard error of the score over the held-out questions (not over seeds)."""
+    area: float
+    """Mean best-so-far on the search split over the budget of stages."""
+    base: float
+    constant: float | None
+    """Held-out objective of the best path with constant settings, where the search tells it."""
+    depth: int
+    spent: float
+    train_tokens: float
+    """Generated in training, in millions."""
+    eval_tokens: float
+    """Generated in evaluations, in millions: part of the cost of whoever evaluates more."""
+    device_seconds: float
+    saved: float
+    stopped: int
+    agent_tokens: int
+
+
+@dataclass(frozen=True)
+class Trained(Experiment):
+    """``tasks``: name to manifest. Every method has the manifest's model, space, stage and budget
+    (``stages`` replaces the latter); the seed is ``strategy.seed``. Runs lie under ``directory``
+    and go on where they were cut off."""
+
+    kind: ClassVar[str] = "trained"
+    what: ClassVar[str] = (
+        "Held-out scores of real GRPO runs: each search's own pick, read once on questions that "
+        "nothing else read."
+    )
+    row: ClassVar[type] = Run
+
+    directory: Path
+    tasks: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    stages: float | None = None
+
+    @classmethod
+    def of(cls, files: Iterable[Path], directory: Path, stages: float | None) -> "Trained":
+        """Raises OSError, ManifestError; ValueError where two manifests have one name."""
+        tasks: dict[str, dict[str, Any]] = {}
+        for file in files:
+            document = read_search(file.read_text(encoding="utf-8"))
+            name = TrainingSearch.model_validate(document).name
+            if name in tasks:
+                raise ValueError(f"{file}: metadata.name {name!r} is that of another task")
+            tasks[name] = document
+        return cls(directory, tasks, stages)
+
+    def protocol(self) -> dict[str, Any]:
+        """What is trained, by the digest of the manifests without their strategy's name."""
+        digests = {
+            name: hashlib.sha256(to_yaml(self.manifest((name, "random", 0))).encode()).hexdigest()
+            for name in self.tasks
+        }
+        return {"stages": self.stages, "tasks": digests}
+
+    def manifest(self, key: Key) -> dict[str, Any]:
+        """The task's manifest with the method's strategy and the seed."""
+        task, name, seed = key
+        chosen = method(name)
+        document = TrainingSearch.model_validate(self.tasks[task]).dump()
+        spec = document["spec"]
+        document.pop("status", None)
+        document["metadata"] = {"name": task}
+        spec["strategy"] |= {"name": chosen.strategy, "options": dict(chosen.options), "seed": seed}
+        spec["strategy"].setdefault("earlyStopping", {})["enabled"] = chosen.early_stopping
+        if self.stages is not None:
+            spec["budget"]["stages"] = self.stages
+        return document
+
+    def run(self, key: Key) -> Run:
+        """Raises RuntimeError with the end of its output where a search does not end."""
+        task, name, seed = key
+        home = self.directory / task / f"{name}-{seed}"
+        home.mkdir(parents=True, exist_ok=True)
+        file, log = home / "search.yaml", home / "output.log"
+        file.write_text(to_yaml(self.manifest(key)), encoding="utf-8")
+        words = ["run", str(file), "--dir", str(home / "run")]
+        with open(log, "ab") as output:
+            code = subprocess.run(
+                [sys.executable, "-m", "llmzero.cli.main", *words],
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+                env=os.environ,
+            ).returncode
+        if code not in (COMPLETE, SEARCH_FAILED):
+            said = log.read_text(encoding="utf-8", errors="replace")[-LOG_TAIL:]
+            raise RuntimeError(f"{task}, {name}, seed {seed}: exit code {code}\n{said}")
+        return row(read_run(home / "run"))
+
+
+def row(run: RunDirectory) -> Run:
+    """The numbers of an ended search."""
+    status, ledger = run.search.status, run.search.status.ledger
+    read = {r.subject: r for r in status.held_out}
+    if "base" not in read:
+        raise RuntimeError(f"{run.path}: the base model has no held-out reading: {status.message}")
+    pick = read.get("winner", read["base"])
+    constant = read.get("best-constant")
+    return Run(
+        score=round(pick.value, 4),
+        error=round(pick.standard_error, 4),
+        area=round(area(run.search, list(run.nodes.values()), read["base"].value), 4),
+        base=round(read["base"].value, 4),
+        constant=None if constant is None else round(constant.value, 4),
+        depth=max((n.status.depth for n in run.nodes.values()), default=0),
+        spent=round(ledger.stages_spent, 2),
+        train_tokens=round(ledger.train_tokens / 1e6, 3),
+        eval_tokens=round(ledger.eval_tokens / 1e6, 3),
+        device_seconds=round(ledger.gpu_hours * 3600, 1),
+        saved=round(ledger.saved_by_stopping, 2),
+        stopped=ledger.early_stopped,
+        agent_tokens=ledger.agent_tokens,
+    )
+
+
+def area(search: TrainingSearch, nodes: Iterable[StageNode], base: float) -> float:
+    """Mean over the budget of the best value so far on the search split, ``base`` at first."""
+    sign = 1.0 if search.spec.objective.direction == "maximize" else -1.0
+    budget = search.spec.budget.stages
+    ended = [n for n in nodes if n.spec.purpose is Purpose.TRAIN and n.status.sequence is not None]
+    spent, best, total = 0.0, base, 0.0
+    for node in sorted(ended, key=lambda n: n.status.sequence or 0):
+        cost = min(node.status.cost.stages, budget - spent)
+        total += best * cost
+        spent += cost
+        found = node.status.result
+        if found is not None and sign * found.value > sign * best:
+            best = found.value
+    return (total + best * (budget - spent)) / budget
