@@ -152,9 +152,9 @@ def test_suspend_stops_what_runs_and_it_goes_on_from_its_checkpoint(place: Place
         seen = place.apply(
             strategy={"name": "random", "parallelism": 1, "maxDepth": 1},  # no short rung
             budget={"stages": 1},
-            stage={"checkpointEvery": 5},
+            stage={"steps": 200, "evalEvery": 50, "checkpointEvery": 10},  # outlasts the suspension
         )
-        wait_for(lambda: _running(seen, "0", 10), 120, seen.describe)
+        wait_for(lambda: _running(seen, "0", 15), 120, seen.describe)
         _patch(place, {"suspend": True, "suspendPolicy": "Stop"})
         wait_for(lambda: not _pods(seen, 1), 90, seen.describe)
         assert seen.condition("Suspended")[0] == "True"
@@ -165,7 +165,7 @@ def test_suspend_stops_what_runs_and_it_goes_on_from_its_checkpoint(place: Place
     assert node.status.phase is Phase.SUCCEEDED
     assert node.status.attempt_count == 2
     assert node.status.failed_attempts == 0
-    assert (node.status.attempts[-1].checkpoint or 0) >= 5
+    assert (node.status.attempts[-1].checkpoint or 0) >= 10
 
 
 @pytest.mark.timeout(300)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from llmzero.api.proposals import Answered
@@ -91,7 +92,7 @@ async def test_a_search_grows_from_the_services_answers_and_on_without_it(
 async def test_proposals_wait_in_the_status_until_they_are_approved(
     stand: Stand, tmp_path: Path
 ) -> None:
-    stand.kubelet.seconds = 1.0  # of a fake stage: a person is not as quick as the others are
+    stand.kubelet.seconds = 1.0  # of a fake step: a person is not as quick as the others are
     async with service() as (url, _):
         with stand.operator(*endpoints(tmp_path, url)):
             seen = await asyncio.to_thread(
@@ -119,13 +120,17 @@ async def test_proposals_wait_in_the_status_until_they_are_approved(
 @pytest.mark.timeout(900)
 async def test_a_search_survives_a_real_small_model(stand: Stand, tmp_path: Path) -> None:
     """SmolLM2's advice is worthless or late; every answer that is stored can be used all the same."""
+    stand.kubelet.seconds = 2.0  # of a fake step: a real stage outlasts an answer too
     async with (
         small_llm(free_port()) as model,
         service(
             "--provider", "openai", "--base-url", model, "--model", "smollm2", "--no-vision",
             "--max-input-tokens", "4000", "--max-output-tokens", "300", "--timeout-seconds", "30",
         ) as (url, _),
+        httpx.AsyncClient(timeout=30) as client,
     ):  # fmt: skip
+        while (await client.get(f"{url}/readyz")).json()["outputMode"] == "unknown":
+            await asyncio.sleep(1)
         with stand.operator(*endpoints(tmp_path, url)):
             seen = await asyncio.to_thread(
                 stand.apply, strategy=TREE, budget={"stages": 6}, agent={"endpoint": "local"}
