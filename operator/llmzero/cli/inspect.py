@@ -5,80 +5,35 @@ from typing import Annotated
 
 import typer
 
+from llmzero.cli import looks
 from llmzero.cli.load import check, show_problems
-from llmzero.cli.output import (
-    Exit,
-    Format,
-    console,
-    fail,
-    in_order,
-    node_of,
-    print_objects,
-    run_of,
-)
-from llmzero.cli.views import budget_line, held_out_table, stage_view, strategy_table
-from llmzero.cli.views import tree as tree_view
-from llmzero.report import render
-from llmzero.report.path import best_path
+from llmzero.cli.output import Exit, Format, console, print_objects
+from llmzero.cli.source import directory
 
 Directory = Annotated[Path, typer.Argument(help="Run directory.", show_default=False)]
 Output = Annotated[Format | None, typer.Option("-o", "--output", help="Print the objects.")]
+Node = Annotated[str, typer.Argument(help="Path (0-1) or name of a stage.")]
+Page = Annotated[Path, typer.Option("-o", "--output", help="HTML file to write.")]
 
 
 def tree(dir: Directory, output: Output = None) -> None:
     """Show the tree of stages."""
-    run = run_of(dir)
-    if output is not None:
-        print_objects(run.search, in_order(run.nodes.values()), output)
-        return
-    console.print(tree_view(run.search, run.nodes.values()))
-    status = run.search.status
-    console.print(f"{status.phase}: {status.message or budget_line(run.search)}", highlight=False)
+    looks.show_tree(directory(dir), output)
 
 
-def show(
-    dir: Directory,
-    node: Annotated[str, typer.Argument(help="Path (0-1) or name of a stage.")],
-    output: Output = None,
-) -> None:
+def show(dir: Directory, node: Node, output: Output = None) -> None:
     """Show one stage: what it ran with, what was found, what it gave."""
-    run = run_of(dir)
-    found = node_of(run, node)
-    if output is not None:
-        print_objects(run.search, [found], output)
-        return
-    console.print(stage_view(found))
+    looks.show_stage(directory(dir), node, output)
 
 
 def strategy(dir: Directory, output: Output = None) -> None:
     """Show the best trajectory stage by stage: what changed, why, what it gave."""
-    run = run_of(dir)
-    nodes = list(run.nodes.values())
-    if output is not None:
-        print_objects(run.search, [s.node for s in best_path(run.search, nodes)], output)
-        return
-    if run.search.status.best is None:
-        fail(f"{dir}: no stage has a value yet")
-    console.print(strategy_table(run.search, nodes))
-    confirmed = held_out_table(run.search)
-    if confirmed is not None:
-        console.print(confirmed)
+    looks.show_strategy(directory(dir), output)
 
 
-def report(
-    dir: Directory,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="HTML file to write.", show_default=True)
-    ] = Path("report.html"),
-) -> None:
+def report(dir: Directory, output: Page = Path("report.html")) -> None:
     """Write the search as one self-contained HTML page."""
-    run = run_of(dir)
-    page = render(run.search, in_order(run.nodes.values()))
-    try:
-        output.write_text(page, encoding="utf-8")
-    except OSError as error:
-        fail(f"{output}: cannot be written: {error.strerror}", Exit.MACHINE)
-    console.print(f"{output}: {len(page.encode()) / 1024:.0f} KiB", highlight=False)
+    looks.write_report(directory(dir), output)
 
 
 def validate(

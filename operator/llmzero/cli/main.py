@@ -1,17 +1,16 @@
-"""The entry point: ``llmzero``, and ``kubectl llmzero`` where it is found on the PATH."""
+"""The entry point of ``llmzero``; ``kubectl llmzero`` is :mod:`llmzero.cli.kubectl`."""
 
 import importlib
 import sys
-from typing import Annotated
 
 import typer
 
-from llmzero import __version__
 from llmzero.cli import inspect, strategy
 from llmzero.cli.agent_report import agent_report
 from llmzero.cli.analyze import analyze
 from llmzero.cli.approve import approve, reject
 from llmzero.cli.bench import bench
+from llmzero.cli.output import Version
 from llmzero.cli.run import retrain, run
 
 LAZY = {
@@ -40,18 +39,8 @@ app.command()(agent_report)
 app.command()(bench)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"llmzero {__version__}")
-        raise typer.Exit
-
-
 @app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
+def _options(version: Version = False) -> None:
     pass
 
 

@@ -6,14 +6,14 @@ import sys
 from collections.abc import Iterable, Sequence
 from enum import IntEnum, StrEnum
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import Annotated, NoReturn, TextIO
 
 import typer
 from rich.console import Console
 
+from llmzero import __version__
 from llmzero.api.base import ObjectList
 from llmzero.api.manifest import to_yaml
-from llmzero.api.names import depth
 from llmzero.api.search import TrainingSearch
 from llmzero.api.stage import Purpose, StageNode
 from llmzero.local.errors import RunError, UsageError
@@ -48,6 +48,18 @@ class Format(StrEnum):
     YAML = "yaml"
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"llmzero {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+]
+
+
 def fail(message: str, code: Exit = Exit.USAGE) -> NoReturn:
     """One line on stderr and the exit code."""
     errors.print(f"[bold red]error:[/] {_escaped(message)}", highlight=False, soft_wrap=True)
@@ -76,24 +88,16 @@ def in_order(nodes: Iterable[StageNode]) -> list[StageNode]:
 
 def print_objects(search: TrainingSearch, nodes: Sequence[StageNode], format: Format) -> None:
     """A ``v1`` List of the search and its stages, as ``kubectl get -o`` prints them."""
-    items = [search.dump(), *(n.dump() for n in in_order(nodes))]
-    data = ObjectList(items=items).dump()
+    print_list([search, *in_order(nodes)], format)
+
+
+def print_list(objects: Sequence[TrainingSearch | StageNode], format: Format) -> None:
+    data = ObjectList(items=[o.dump() for o in objects]).dump()
     sys.stdout.write(
         json.dumps(data, indent=2, ensure_ascii=False) + "\n"
         if format is Format.JSON
         else to_yaml(data)
     )
-
-
-def node_of(run: RunDirectory, wanted: str) -> StageNode:
-    """A stage by its name or by its path (``0-1``), or an error that lists what there is."""
-    for node in run.nodes.values():
-        train = node.spec.purpose is Purpose.TRAIN
-        if node.name == wanted or (train and node.spec.path == wanted):
-            return node
-    paths = [n.spec.path for n in in_order(run.nodes.values()) if n.spec.purpose is Purpose.TRAIN]
-    listed = ", ".join(sorted(paths, key=lambda p: (depth(p), p))[:20]) or "none yet"
-    fail(f"{wanted}: no such stage in {run.path}; there are {listed}")
 
 
 def _escaped(text: str) -> str:

@@ -6,11 +6,17 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from llmzero.api.manifest import to_yaml
+from llmzero.cli import looks
 from llmzero.cli.inspect import Directory
 from llmzero.cli.inspect import strategy as show
-from llmzero.cli.output import Exit, console, fail, node_of, run_of
-from llmzero.report.schedule import schedule_of
+from llmzero.cli.source import directory
+
+Last = Annotated[
+    str | None, typer.Option(help="Path (0-1) or name of the last stage; the best by default.")
+]
+Schedule = Annotated[
+    Path | None, typer.Option("-o", "--output", help="File to write; standard output else.")
+]
 
 
 class ShowsByDefault(TyperGroup):
@@ -26,34 +32,6 @@ app.command("show")(show)
 
 
 @app.command()
-def export(
-    dir: Directory,
-    node: Annotated[
-        str | None, typer.Option(help="Path (0-1) or name of the last stage; the best by default.")
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="File to write; standard output else.")
-    ] = None,
-) -> None:
+def export(dir: Directory, node: Last = None, output: Schedule = None) -> None:
     """Write the best path as a schedule that another search can replay (options.from)."""
-    run = run_of(dir)
-    last = node_of(run, node).name if node is not None else None
-    try:
-        document = schedule_of(run.search, list(run.nodes.values()), last)
-    except ValueError as error:
-        fail(f"{dir}: {error}")
-    text = to_yaml(document.dump())
-    if output is None:
-        typer.echo(text, nl=False)
-        return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        fail(f"{output}: cannot be written: {error.strerror}", Exit.MACHINE)
-    count = len(document.stages)
-    console.print(
-        f"{output}: {count} stage{'s' if count != 1 else ''}, replay with "
-        f"strategy: {{name: schedule, options: {{from: {output}}}}}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    looks.export_strategy(directory(dir), node, output)

@@ -1,6 +1,7 @@
 """Objects as a terminal shows them: the tree, a stage, the best trajectory, the confirmation."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -197,6 +198,41 @@ def budget_line(search: TrainingSearch) -> str:
     if ledger.failures:
         parts.append(f"{ledger.failures} of {budget.failures} failures")
     return ", ".join(parts)
+
+
+def age(seconds: float) -> str:
+    """As kubectl writes ages: ``42s``, ``7m``, ``3h``, ``12d``."""
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length:.0f}{unit}"
+    return f"{max(seconds, 0):.0f}s"
+
+
+def searches_table(
+    searches: Sequence[TrainingSearch], now: datetime, namespaces: bool = False
+) -> Table:
+    """One line a search, as ``kubectl get`` shows lists."""
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    right = ("BUDGET", "STAGES", "BEST", "AGE")
+    names = ("NAME", "STRATEGY", "PHASE", "STAGES", "BUDGET", "BEST", "STAGE", "AGE")
+    for name in ("NAMESPACE", *names) if namespaces else names:
+        table.add_column(name, justify="right" if name in right else "left", no_wrap=True)
+    for search in searches:
+        status, spec, born = search.status, search.spec, search.metadata.creation_timestamp
+        best, counts = status.best, status.counts
+        ended = counts.succeeded + counts.stopped + counts.failed
+        cells = (
+            escape(search.name),
+            spec.strategy.name,
+            str(status.phase),
+            f"{ended}/{ended + counts.pending + counts.queued + counts.running}",
+            f"{status.ledger.stages_spent:.2f}/{spec.budget.stages:g}",
+            f"{best.value:.3f} ± {best.standard_error:.3f}" if best else "-",
+            best.path if best else "-",
+            age((now - born).total_seconds()) if born else "-",
+        )
+        table.add_row(*((search.metadata.namespace or "", *cells) if namespaces else cells))
+    return table
 
 
 def summary(search: TrainingSearch, nodes: Sequence[StageNode]) -> RenderableType:

@@ -1,6 +1,7 @@
 """API calls as plain JSON, with timeouts on every one of them."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -74,17 +75,23 @@ def path(kind: str, namespace: str | None, name: str | None = None, sub: str = "
 
 
 class Kube:
-    """One connection pool to the API server. Use as an async context."""
+    """One connection pool to the API server. Use as an async context.
 
-    def __init__(self) -> None:
+    ``settings`` say where it is and who we are; else the pod's account does, or the kubeconfig.
+    """
+
+    def __init__(self, settings: client.Configuration | None = None) -> None:
+        self._settings = settings
         self._client: client.ApiClient | None = None
 
     async def __aenter__(self) -> Self:
-        try:
-            config.load_incluster_config()
-        except config.ConfigException:
-            await config.load_kube_config(config_file=kubeconfig())
-        settings = client.Configuration.get_default_copy()
+        settings = self._settings
+        if settings is None:
+            try:
+                config.load_incluster_config()
+            except config.ConfigException:
+                await config.load_kube_config(config_file=kubeconfig())
+            settings = client.Configuration.get_default_copy()
         # Every follow of a log holds a connection for as long as its stage runs.
         settings.connection_pool_maxsize = 0
         self._client = client.ApiClient(settings)
@@ -150,24 +157,43 @@ class Kube:
 
     def log(self, namespace: str, pod: str, container: str) -> AsyncGenerator[bytes, None]:
         """Lines of a container's current log file, to its end so far."""
-        return self._log(namespace, pod, container, {})
+        return self._log(namespace, pod, {"container": container})
 
     def follow(self, namespace: str, pod: str, container: str) -> AsyncGenerator[bytes, None]:
         """Lines as they come, until the container ends or the connection is cut."""
-        return self._log(namespace, pod, container, {"follow": "true"})
+        return self._log(namespace, pod, {"container": container, "follow": "true"})
 
-    async def _log(
-        self, namespace: str, pod: str, container: str, more: Mapping[str, str]
+    def _log(
+        self, namespace: str, pod: str, query: Mapping[str, str]
     ) -> AsyncGenerator[bytes, None]:
-        query = {"container": container, **more}
-        response = await self._send("GET", path("Pod", namespace, pod, "log"), query, None, None)
+        return self._stream(path("Pod", namespace, pod, "log"), query)
+
+    async def watch(
+        self, kind: str, namespace: str, version: int, query: Mapping[str, str]
+    ) -> AsyncGenerator[Object, None]:
+        """Events (``type``, ``object``) after a version, until the server ends the watch; also
+        bookmarks, about one a minute. ``query`` holds a selector. Raises ApiError, 410 where the
+        version is too old: list anew."""
+        more = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": str(version)}
+        target = path(kind, namespace)
+        async with contextlib.aclosing(self._stream(target, {**query, **more})) as lines:
+            async for line in lines:
+                event: Object = from_json(line)
+                if event["type"] == "ERROR":
+                    told = event["object"]
+                    raise ApiError(int(told.get("code", 500)), str(told.get("message", "")))
+                yield event
+
+    async def _stream(self, target: str, query: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
+        """Lines of an answer as they come."""
+        response = await self._send("GET", target, query, None, None)
         try:
             if response.status >= 400:
-                raise ApiError(response.status, (await response.read()).decode(errors="replace"))
+                raise ApiError(response.status, _message(await response.read()))
             async for line in _lines(response):
                 yield line
         except aiohttp.ClientError as error:
-            raise ApiError(0, f"log of {pod}: {error}") from error
+            raise ApiError(0, f"GET {target}: {error}") from error
         finally:
             response.close()
 

@@ -7,18 +7,11 @@ The runner owns the files of the stages; another process that wrote them would b
 import json
 from pathlib import Path
 
-from llmzero.api.proposals import Expansion
 from llmzero.api.stage import StageNode
 from llmzero.local.files import make_folder, write_whole
 from llmzero.local.store import RunDirectory
 
 FOLDER = "approvals"
-
-
-def waiting(node: StageNode) -> Expansion | None:
-    """The proposals of a stage that wait for a person."""
-    expansion = node.status.expansion
-    return expansion if expansion is not None and expansion.approved is None else None
 
 
 def leave(run: Path, node: StageNode, approved: bool) -> None:
