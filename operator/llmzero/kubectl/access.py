@@ -63,7 +63,7 @@ async def _from_files(files: str, access: Access) -> Place:
     logging.getLogger("kubernetes.aio.config").setLevel(logging.CRITICAL)
     try:
         merged = KubeConfigMerger(files)
-        contexts = {c["name"]: c["context"] for c in merged.config.value.get("contexts") or []}
+        contexts = _contexts(merged.config_files)
     except OSError as error:
         raise Trouble(f"{error.filename}: cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, TypeError, AttributeError, KeyError):
@@ -84,8 +84,16 @@ async def _from_files(files: str, access: Access) -> Place:
     return Place(settings, namespace, f"context {wanted}")
 
 
+def _contexts(files: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """By name; as in kubectl, the first file that has a name wins."""
+    found: dict[str, dict[str, Any]] = {}
+    for content in files.values():
+        for entry in content.get("contexts") or []:
+            found.setdefault(entry["name"], entry.get("context") or {})
+    return found
+
+
 def _current(files: dict[str, dict[str, Any]]) -> str | None:
-    """As in kubectl, the first file that names one wins."""
     named = (content.get("current-context") for content in files.values())
     return next((name for name in named if name), None)
 
