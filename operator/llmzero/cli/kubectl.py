@@ -249,7 +249,7 @@ async def _watch(kube: Kube, place: Place, name: str) -> Source:
     seen = await searches.read(kube, place.namespace, name)
     phases = {n.name: n.status.phase for n in seen.nodes.values()}
     with Progress(console, seen.search) as progress:
-        async for seen in live(kube, place.namespace, name):
+        async for _ in live(kube, place.namespace, seen):
             progress.update(seen.search, seen.nodes)
             for node in seen.nodes.values():
                 before, after = phases.get(node.name), node.status.phase

@@ -8,7 +8,7 @@ from typing import Final
 from llmzero.api.search import TrainingSearch
 from llmzero.api.stage import StageNode
 from llmzero.controller.kube import ApiError, Kube, Object
-from llmzero.kubectl.searches import Seen, all_of, parsed, read, selector
+from llmzero.kubectl.searches import Seen, all_of, parsed, selector
 from llmzero.kubectl.trouble import Trouble
 
 SILENT_SECONDS: Final = 90.0
@@ -18,29 +18,28 @@ TICK_SECONDS: Final = 0.5
 ENDED: Final = ("Complete", "Failed")
 
 
-async def live(kube: Kube, namespace: str, name: str) -> AsyncIterator[Seen]:
-    """The search at first, after each change, and twice a second; ends when the search does.
+async def live(kube: Kube, namespace: str, seen: Seen) -> AsyncIterator[None]:
+    """Keeps ``seen`` as the search is now, until it ends; yields after changes, and twice a second.
 
-    The same object each time, changed in place. Raises ApiError (no right, no server at the
-    start), Trouble where the search is deleted.
+    Raises ApiError (no right), Trouble where the search is deleted.
     """
-    seen = await read(kube, namespace, name)
     news = asyncio.Event()
     watches = [
         asyncio.create_task(_keep(kube, namespace, seen, kind, news))
         for kind in ("TrainingSearch", "StageNode")
     ]
     try:
-        while True:
-            yield seen
-            if seen.search.status.phase in ENDED:
-                return
+        while seen.search.status.phase not in ENDED:
+            yield
             news.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(news.wait(), TICK_SECONDS)
             for watch in watches:
                 if watch.done():
                     watch.result()  # raises what ended it
+        # The search's end may be heard before that of its last stage.
+        await _list(kube, namespace, seen, "StageNode")
+        yield
     finally:
         for watch in watches:
             watch.cancel()

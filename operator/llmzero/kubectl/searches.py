@@ -83,7 +83,7 @@ async def decide(kube: Kube, namespace: str, node: StageNode, approved: bool) ->
         try:
             await kube.call("PATCH", target, query=MANAGER, body=patch)
         except ApiError as error:
-            if error.status != 409:
+            if error.status not in (404, 409):
                 raise
         else:
             return
