@@ -26,6 +26,7 @@ from llmzero.controller.labels import SEARCH_LABEL
 from llmzero.kubectl.access import Access, find
 from llmzero.search.expansion import with_answer
 from tests.cluster.client import Kube
+from tests.fakes.harness import ROOT
 from tests.fakes.kubelet import NODE, FakeKubelet
 from tests.fakes.operator import wait_for
 from tests.fakes.simulated_search import simulated
@@ -88,7 +89,7 @@ class Shelf:
     def start(self, *words: str) -> "subprocess.Popen[str]":
         """One command as a process of its own."""
         return subprocess.Popen(
-            [sys.executable, "-m", "llmzero.cli.kubectl", *words],
+            [sys.executable, "-m", "llmzero.cli.plugin", *words],
             env={**os.environ, "KUBECONFIG": str(self.kubeconfig)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -392,6 +393,39 @@ def test_a_watch_needs_the_right_to_watch(shelf: Shelf, reader: Path) -> None:
     said = shelf.call("tree", "going", "-w", config=reader)
     assert said.exit_code == 1
     assert re.search(r"may not watch (trainingsearches|stagenodes) in namespace", said.stderr)
+
+
+def test_the_roles_of_the_page_are_enough(shelf: Shelf, kubelet: FakeKubelet) -> None:
+    page = (ROOT / "docs/kubectl.md").read_text()
+    roles = re.search(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert roles is not None
+    shelf.kube.run("apply", "-n", shelf.namespace, "-f", "-", stdin=roles[1])
+    shelf.kube.run("create", "serviceaccount", "colleague", "-n", shelf.namespace)
+    account = f"--serviceaccount={shelf.namespace}:colleague"
+    for name in ("viewer", "editor"):
+        role = ("rolebinding", name, f"--role=llmzero-{name}", account)
+        shelf.kube.run("create", *role, "-n", shelf.namespace)
+    token = shelf.kube.run("create", "token", "colleague", "-n", shelf.namespace).stdout.strip()
+    config = config_with(shelf.kube, shelf.folder / "colleague", shelf.namespace, token)
+    node = next(n for n in shelf.put("shared", 0) if n.status.phase is Phase.RUNNING)
+    pod_of(shelf, "shared", node, 1)
+    print_log = ("logs", "shared", node.spec.path)
+    wait_for(
+        lambda: shelf.call(*print_log, config=config).exit_code == 0, 60,
+        lambda: shelf.call(*print_log, config=config).output,
+    )  # fmt: skip
+    answered = [
+        n for n in stages(shelf, "done") if n.status.expansion and n.status.expansion.answers
+    ]
+    for words in (
+        ("list",), ("tree", "done", "-w"), ("stop", "shared"), ("resume", "shared"),
+        ("approve", "done", answered[0].spec.path),
+    ):  # fmt: skip
+        said = shelf.call(*words, config=config)
+        assert said.exit_code == 0, said.output
+    for kind in ("trainingsearches", "stagenodes"):
+        may = ("auth", "can-i", "watch", f"{kind}.llmzero.dev", "-n", shelf.namespace)
+        assert shelf.kube.run("--kubeconfig", str(config), *may).stdout == "yes\n"
 
 
 def test_what_is_allowed_works_and_all_namespaces_are_not(shelf: Shelf, reader: Path) -> None:

@@ -68,7 +68,7 @@ def list_searches(
     elif found:
         console.print(searches_table(found, datetime.now(UTC), all_namespaces))
     else:
-        errors.print("no searches" + ("" if all_namespaces else f" in namespace {namespace}"))
+        _say("no searches" + ("" if all_namespaces else f" in namespace {namespace}"))
 
 
 @app.command()
@@ -139,9 +139,9 @@ def logs(
 
     async def work(kube: Kube, place: Place) -> None:
         try:
-            await print_log(kube, place.namespace, found, follow, _line, errors.print)
+            await print_log(kube, place.namespace, found, follow, _line, _say)
         except NoLog as error:
-            errors.print(f"{error}. This is stored:", highlight=False, soft_wrap=True)
+            _say(f"{error}. This is stored:")
             errors.print(stage_view(found))
             raise typer.Exit(Exit.MACHINE) from None
 
@@ -266,10 +266,5 @@ def _line(line: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def main() -> None:
-    """Runs the command line; kubectl calls it for ``kubectl llmzero``."""
-    app(prog_name="kubectl llmzero")
-
-
-if __name__ == "__main__":
-    main()
+def _say(text: str) -> None:
+    errors.print(text, highlight=False, markup=False, soft_wrap=True)

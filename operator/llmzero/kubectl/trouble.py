@@ -58,6 +58,7 @@ def _forbidden(text: str) -> str:
     return (
         f"{found['user']} may not {found['verb']} {found['resource']} {where}.\n"
         f"Check it: {check}\n"
-        f"Ask an administrator for a Role with the rule {{{rule}}}"
+        f"Ask an administrator for a {'Role' if namespace else 'ClusterRole'} "
+        f"with the rule {{{rule}}}"
         + (", or name a namespace with -n" if not namespace and group == GROUP else "")
     )

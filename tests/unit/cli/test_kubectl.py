@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -138,6 +140,16 @@ def call(*words: str | Path, **environment: str) -> Result:
 
 def test_the_version_needs_no_cluster() -> None:
     assert call("--version").output == f"llmzero {__version__}\n"
+
+
+def test_without_the_libraries_it_says_how_to_get_them() -> None:
+    script = (
+        "import sys; sys.modules['kubernetes'] = None; from llmzero.cli.plugin import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 1
+    said = "kubectl llmzero needs the Python package kubernetes: pip install 'llmzero[operator]'\n"
+    assert done.stderr == said
 
 
 def test_without_a_cluster_it_says_where_it_looked(tmp_path: Path) -> None:
