@@ -29,6 +29,28 @@ def fake_kubelet(
         yield made
 
 
+DOOMED: dict[str, Any] = {
+    "strategy": {
+        "name": "grid",
+        "parallelism": 1,
+        "maxDepth": 1,
+        "seed": 2,  # the good one first
+        "earlyStopping": {
+            "enabled": True, "margin": 0.01, "looks": 2, "grace": 0, "auditFraction": 0,
+        },
+    },
+    "stage": {"steps": 40, "evalEvery": 4, "checkpointEvery": 4},
+    "parameters": [
+        {
+            "name": "learning_rate", "type": "categorical", "choices": [1e-4, 1e-7],
+            "role": "regularization", "initial": 1e-4,
+        }
+    ],
+    "budget": {"stages": 2},
+}  # fmt: skip
+"""A search whose second stage is stopped early, where a step takes 0.4 s."""
+
+
 @dataclass
 class Stand:
     """A namespace with a claim, a kubelet that fakes, and operators of one namespace."""

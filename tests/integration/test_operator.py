@@ -9,7 +9,7 @@ import pytest
 from llmzero.api.stage import Outcome, Phase
 from tests.fakes.harness import FakeRun
 from tests.fakes.operator import Seen, differences, essences, wait_for
-from tests.integration.conftest import Stand, make_bound_claim
+from tests.integration.conftest import DOOMED, Stand, make_bound_claim
 
 pytestmark = pytest.mark.cluster
 
@@ -179,17 +179,9 @@ def test_a_search_deleted_at_any_moment_leaves_nothing(stand: Stand) -> None:
 
 
 def test_a_doomed_stage_is_stopped_and_says_why(stand: Stand) -> None:
-    grid = {"name": "grid", "parallelism": 1, "maxDepth": 1, "seed": 2}  # the good one first
-    rule = {"enabled": True, "margin": 0.01, "looks": 2, "grace": 0, "auditFraction": 0}
-    rates = {"name": "learning_rate", "type": "categorical", "choices": [1e-4, 1e-7]}
     stand.kubelet.seconds = 0.4
     with stand.operator():
-        seen = stand.apply(
-            strategy={**grid, "earlyStopping": rule},
-            stage={"steps": 40, "evalEvery": 4, "checkpointEvery": 4},
-            parameters=[{**rates, "role": "regularization", "initial": 1e-4}],
-            budget={"stages": 2},
-        )
+        seen = stand.apply(**DOOMED)
         wait_for(
             lambda: [n for n in seen.nodes() if n.status.phase is Phase.STOPPED],
             100,

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from llmzero.api.stage import Outcome
+from llmzero.controller.conditions import PRUNED
 from tests.fakes.faulty_proxy import FaultyProxy
 from tests.fakes.harness import FakeRun
 from tests.fakes.operator import OperatorProcess, Seen, differences, essences, wait_for
 from tests.fakes.replay import replayed, specs
-from tests.integration.conftest import Stand
+from tests.integration.conftest import DOOMED, Stand
 
 pytestmark = pytest.mark.cluster
 
@@ -26,7 +28,6 @@ PLACES = [
     "before-completion",
     "after-completion",
     "before-status",
-    "after-prune-stored",
 ]
 ONE: dict[str, Any] = {
     "strategy": {"name": "random", "maxDepth": 1},
@@ -58,6 +59,10 @@ def as_undisturbed(seen: Seen, stand: Stand, folder: Path) -> None:
     assert code == 0, said
     found = differences(seen.tree(), essences(list(run.read().nodes.values()), uid))
     assert not found, "\n".join(found)
+
+
+def pruning(seen: Seen) -> list[str]:
+    return [n.name for n in seen.nodes() if any(c.type == PRUNED for c in n.status.conditions)]
 
 
 def live(operator: OperatorProcess, seen: Seen, seconds: float, **environment: str) -> bool:
@@ -102,9 +107,31 @@ def test_killed_at_each_named_place(stand: Stand, tmp_path: Path) -> None:
                 operator.kill()
     finally:
         operator.kill()
-    assert killed >= set(PLACES) - {"after-prune-stored"}, killed
+    assert killed == set(PLACES)
     as_recorded(seen, stand)
     as_undisturbed(seen, stand, tmp_path)
+
+
+@pytest.mark.timeout(280)
+@pytest.mark.parametrize("place", ["after-stop-stored", "after-prune-stored"])
+def test_what_is_stored_is_carried_out_by_the_next_life(place: str, stand: Stand) -> None:
+    stand.kubelet.seconds = 0.4
+    operator = stand.operator()
+    seen = stand.apply(**DOOMED)
+    try:
+        assert not live(operator, seen, 120, LLMZERO_FAILPOINT=place), "it never came to the place"
+        assert operator.process is not None and operator.process.poll() == -9
+        operator.start()
+        seen.wait_phase("Complete")
+        wait_for(lambda: not pruning(seen), 30, seen.describe)
+    finally:
+        operator.kill()
+    as_recorded(seen, stand)
+    assert [n for n in seen.nodes() if n.status.outcome is Outcome.EARLY_STOPPED]
+    for node in seen.nodes():
+        if node.name in stand.kubelet.pruned:
+            assert not set(stand.kubelet.pruned[node.name]) & set(node.status.checkpoints)
+    assert stand.kubelet.pruned
 
 
 @pytest.mark.timeout(200)

@@ -126,9 +126,11 @@ class Applier:
             await self.write(group, node, request_stop(heard, stop))
             failpoint("after-stop-stored")
         job = group.jobs.get(job_name(node, node.status.attempt_count))
-        if job is not None and not job.deleting:
-            # In the foreground: while the Job is there, its pods may be.
-            await self._kube.delete("Job", group.key[0], job.name, foreground=True)
+        if job is None or job.deleting:
+            return
+        # In the foreground: while the Job is there, its pods may be.
+        if not await self._kube.delete("Job", group.key[0], job.name, foreground=True):
+            del group.jobs[job.name]  # gone before the watch began: nobody will say so
 
     async def _create(self, group: Group, node: StageNode) -> None:
         if node.name in group.nodes:

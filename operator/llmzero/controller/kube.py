@@ -141,14 +141,16 @@ class Kube:
     async def put(self, kind: str, namespace: str, body: Object) -> Object:
         return await self.call("PUT", path(kind, namespace, body["metadata"]["name"]), body=body)
 
-    async def delete(self, kind: str, namespace: str, name: str, foreground: bool = False) -> None:
-        """That it is gone already is fine. ``foreground``: it stays until its children are gone."""
+    async def delete(self, kind: str, namespace: str, name: str, foreground: bool = False) -> bool:
+        """Whether it was still there. ``foreground``: it stays until its children are gone."""
         try:
             body = {"propagationPolicy": "Foreground" if foreground else "Background"}
             await self.call("DELETE", path(kind, namespace, name), body=body)
         except ApiError as error:
             if error.status != 404:
                 raise
+            return False
+        return True
 
     async def delete_jobs(self, namespace: str, selector: str) -> None:
         """All Jobs that the selector finds, with their pods, in one request."""

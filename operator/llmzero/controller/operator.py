@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import signal
@@ -38,6 +39,7 @@ from llmzero.telemetry import SearchCollector, Snapshot
 
 log = logging.getLogger(__name__)
 
+FIRST_RESYNCS_SECONDS = (5.0, 30.0)
 RETRY_SECONDS = 1.0
 RETRY_LIMIT_SECONDS = 60.0
 REFUSED = (400, 403, 422)
@@ -191,9 +193,12 @@ class Operator:
         self.store.mark(search)
 
     async def resync(self) -> None:
-        """A paginated LIST replaces what was seen, now and then."""
-        while True:
-            await asyncio.sleep(self.settings.resync_seconds)
+        """A paginated LIST replaces what was seen: soon after the start, for the watches list by
+        themselves, and what goes between our list and theirs is never DELETED; then now and then.
+        """
+        usual = self.settings.resync_seconds
+        for wait in itertools.chain(FIRST_RESYNCS_SECONDS, itertools.repeat(usual)):
+            await asyncio.sleep(min(wait, usual))
             try:
                 await self.list_all()
             except ApiError as error:
