@@ -19,6 +19,7 @@ import time
 import urllib.request
 import uuid
 from pathlib import Path
+from random import Random
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -38,6 +39,7 @@ SIZES = (1_000, 10_000)
 FOREIGN_PODS = 5_000
 NODE_BYTES = 16 * 1024
 AT_ONCE = 24
+LETTERS = "etaoin shrdlu"
 OURS = "/apis/llmzero.dev/v1alpha1"
 Object = dict[str, Any]
 
@@ -81,7 +83,8 @@ class Api:
 
 def padded(node: StageNode) -> StageNode:
     """With an agent's answer in words, so that the whole object is of the full size."""
-    proposal = Proposal(changes={}, rationale="why " * 240)
+    words = Random(node.name)  # text that does not pack better than a person's
+    proposal = Proposal(changes={}, rationale="".join(words.choices(LETTERS, k=960)))
     answer = ProposalAnswer(
         branch_from=BranchFrom(step=100, reason="because"), proposals=[proposal]
     )
@@ -93,7 +96,7 @@ def padded(node: StageNode) -> StageNode:
                 answered_by="rules",
                 provider="rules",
                 answer=answer,
-                note="word " * 100,
+                note="".join(words.choices(LETTERS, k=500)),
             )
         )
         expansion = Expansion(answers=answers, approved=True)
@@ -109,7 +112,10 @@ async def fill(kubeconfig: Path, namespace: str, stages: int, pods: int) -> int:
     document = search.dump()
     document["metadata"] = {"name": "bench", "namespace": namespace}
     document["spec"]["model"] = {"path": "some/model"}
-    document["spec"] |= {"suspend": True, "storage": {"claimName": "checkpoints"}}
+    document["spec"] |= {
+        "suspend": True,
+        "storage": {"claimName": "checkpoints", "retention": "all"},
+    }
     del document["status"]
     async with Api(kubeconfig) as api:
         home = f"{OURS}/namespaces/{namespace}"
