@@ -16,7 +16,6 @@ import pytest
 
 from llmzero.api.proposals import Answered
 from llmzero.cli.approve import approve, reject
-from llmzero.local.approvals import waiting
 from llmzero.local.store import RunDirectory, read_run
 from tests.unit.agent.scripted import Received, Reply, ScriptedEndpoint
 from tests.unit.agent.wire import filled, is_probe, openai_tool
@@ -299,7 +298,7 @@ async def test_proposals_wait_for_a_person_and_nothing_else_does(tmp_path: Path)
             if not (directory / "search.json").exists():
                 continue
             for node in sorted(read_run(directory).nodes.values(), key=lambda n: n.name):
-                if waiting(node) and node.name not in told:
+                if node.status.undecided and node.name not in told:
                     told[node.name] = "approve" if told else "reject"
                     (approve if told[node.name] == "approve" else reject)(
                         directory, [node.spec.path]
