@@ -9,8 +9,8 @@ export TOKENIZERS_PARALLELISM ?= false
 # Real servers and pods share two cores with the tests: what fails is run once more, and shown (R).
 AGAIN := --reruns 1 -rR
 
-.PHONY: help setup helm kubernetes demo test lint unit integration e2e crds crds-check lock clean \
-        cluster cluster-down bench-stage bench-trainer bench-plan bench-operator bench-scale bench-agent bench
+.PHONY: help setup helm kubernetes demo docs test lint unit integration e2e crds crds-check lock clean \
+        cluster cluster-down bench-stage bench-trainer bench-plan bench-operator bench-scale bench-agent bench bench-full
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -44,9 +44,13 @@ integration: kubernetes ## tests with the real trainer and the real API server
 e2e: kubernetes ## tests with a real kubelet and the real trainer in pods
 	$(PY) -m pytest tests/e2e $(AGAIN)
 
-crds: setup ## crds/ and the chart's copy from the pydantic models
+crds: setup ## crds/, the chart's copy and docs/crds.md from the pydantic models
 	$(PY) -m llmzero.api.crds crds
 	$(PY) -m llmzero.api.crds charts/llmzero/crds
+	$(PY) -m llmzero.api.reference docs/crds.md
+
+docs: setup ## the documentation as a site, in build/site
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict -f .ci/mkdocs.yml
 
 cluster: kubernetes ## a real one-node Kubernetes on this machine
 	$(PY) -m tests.cluster up
@@ -72,6 +76,10 @@ bench-scale: setup ## operator restart, memory and API requests at 10,000 stages
 bench: setup ## methods at equal cost in simulated worlds: the table of docs/simulator.md
 	rm -f benchmarks/simulator.json
 	.venv/bin/llmzero bench --seeds 20 --families saturating,bottlenecks,gamed -o benchmarks/simulator.json
+
+bench-full: setup ## methods at equal cost by real training: hours, goes on where it was cut off
+	.venv/bin/llmzero bench --task examples/quickstart.yaml --methods llmzero,random,grid,asha \
+	  --seeds 10 --dir runs/bench -o benchmarks/trained.json
 
 bench-agent: setup ## diagnosis and proposals on generated and real stage histories
 	$(PY) tests/bench/bench_agent.py
