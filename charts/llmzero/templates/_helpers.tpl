@@ -23,9 +23,9 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 
 {{- define "llmzero.podSecurity" -}}
 runAsNonRoot: true
-runAsUser: 1000
-runAsGroup: 1000
-fsGroup: 1000
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
