@@ -13,7 +13,7 @@ from pydantic import BaseModel, PrivateAttr
 
 from llmzero.api.stage import Receipt, StageNode, StageStatus
 
-SELDOM = frozenset({"attempts", "features", "curve", "samples", "expansion"})
+SELDOM = frozenset({"attempts", "curve", "samples", "expansion"})
 _GIVEN: set[str] = set()
 
 
@@ -31,10 +31,13 @@ class PackedStatus(StageStatus):
 
     @classmethod
     def of(cls, status: StageStatus) -> "PackedStatus":
+        # By hand: model_construct copies the defaults of fields that are not given.
+        made = cls.__new__(cls)
         often = {k: v for k, v in status.__dict__.items() if k not in SELDOM}
-        made = cls.model_construct(_GIVEN, **often)
-        for name in SELDOM:
-            made.__dict__.pop(name, None)  # so that __getattr__ is asked
+        object.__setattr__(made, "__dict__", often)
+        object.__setattr__(made, "__pydantic_fields_set__", _GIVEN)
+        object.__setattr__(made, "__pydantic_extra__", None)
+        made.model_post_init(None)  # private attributes
         text = status.model_dump_json(by_alias=True, include=set(SELDOM), exclude_none=True)
         made._packed = zlib.compress(text.encode(), 1)
         made._receipts = status.receipts
