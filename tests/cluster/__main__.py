@@ -14,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.cluster.build import binaries, cache
 from tests.cluster.cluster import LEVELS, Cluster, Level
@@ -32,7 +33,8 @@ def up(level: Level) -> int:
         print("a cluster is up already", file=sys.stderr)
     elif not _start_keeper(level):
         return 1
-    print(f"export KUBECONFIG={KUBECONFIG} PATH={PROGRAMS.resolve()}:$PATH")
+    plugins = Path(sys.executable).parent  # kubectl finds kubectl-llmzero there
+    print(f"export KUBECONFIG={KUBECONFIG} PATH={PROGRAMS.resolve()}:$PATH:{plugins}")
     return 0
 
 
