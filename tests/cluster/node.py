@@ -202,7 +202,8 @@ def _kubelet(at: Place) -> Component:
         "syncFrequency": "5s",
         "maxPods": 110,
         "resolvConf": "/etc/resolv.conf",
-        "clusterDNS": [DNS],  # nobody answers there; without it each pod gets a warning event
+        "clusterDNS": [DNS],  # tests.cluster.dns; without it each pod gets a warning event
+        "clusterDomain": "cluster.local",
     }
     (folder / "kubelet.json").write_text(json.dumps(config))
     kubeconfig = write_kubeconfig(at, "kubelet", at.node_token)
