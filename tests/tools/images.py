@@ -1,9 +1,9 @@
 """``make images``: both images with buildah, and what is in them as CycloneDX (an SBOM).
 
-    python -m tests.tools.images [operator] [trainer] [--base IMAGE] [--out DIRECTORY]
+    python -m tests.tools.images [operator] [trainer] [--base IMAGE] [--out DIRECTORY] [--archive]
 
 No daemon is needed. As root in a sandbox set BUILDAH_ISOLATION=chroot. LLMZERO_CA names a
-certificate bundle of a proxy, which the build trusts and the image does not hold.
+certificate bundle of a proxy, which the build trusts and the image does not hold. What is not known here is handed to buildah.
 """
 
 import argparse
@@ -40,6 +40,17 @@ def build(image: str, base: str, arguments: list[str]) -> None:
     subprocess.run([*command, *arguments, "."], cwd=ROOT, check=True)
 
 
+def write_archive(image: str, target: Path) -> None:
+    """The built image as a docker archive, for ``ctr images import`` and ``docker load``.
+
+    Raises CalledProcessError where buildah cannot write it.
+    """
+    target.unlink(missing_ok=True)  # buildah does not write over one
+    name = f"{NAMES[image]}:dev"
+    target_name = f"docker-archive:{target}:docker.io/library/{name}"
+    subprocess.run(["buildah", "push", "--quiet", f"localhost/{name}", target_name], check=True)
+
+
 def write_sbom(image: str, target: Path) -> None:
     """The pinned packages of the image's extras with their hashes, as CycloneDX JSON.
 
@@ -66,6 +77,7 @@ def main() -> None:
     parser.add_argument("--base", default=os.environ.get("BASE", BASE))
     parser.add_argument("--out", type=Path, default=ROOT / "build/images", help="for the SBOMs")
     parser.add_argument("--sbom-only", action="store_true")
+    parser.add_argument("--archive", action="store_true", help="also write NAME.tar")
     given, more = parser.parse_known_args()
     given.out.mkdir(parents=True, exist_ok=True)
     for image in given.images:
@@ -76,6 +88,8 @@ def main() -> None:
         write_sbom(image, target)
         if not given.sbom_only:
             build(image, given.base, more)
+            if given.archive:
+                write_archive(image, given.out / f"{NAMES[image]}.tar")
         print(f"{NAMES[image]}: {time.monotonic() - begun:.0f} s, {target}")
 
 
