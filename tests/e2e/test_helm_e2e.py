@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,12 @@ from tests.tools.helm_build import helm
 SYSTEM, TEAM, RELEASE = "llmzero-system", "research", "llmzero"
 ARCHIVE_ENV, ARCHIVED = "LLMZERO_TEST_OPERATOR_ARCHIVE", "llmzero:dev"
 CHANGED = "Where the search stands, in one word."
+LEFT = {
+    "apiservice.apiregistration.k8s.io/v1alpha1.llmzero.dev",  # goes with the CRDs
+    "customresourcedefinition.apiextensions.k8s.io/stagenodes.llmzero.dev",
+    "customresourcedefinition.apiextensions.k8s.io/trainingsearches.llmzero.dev",
+    "lease.coordination.k8s.io/llmzero-operator",
+}
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 
@@ -87,16 +94,21 @@ class Installation:
             if "deletionTimestamp" not in p["metadata"]
         }
 
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """What the server had before the CRDs came, by whether it is namespaced."""
+        asked = ("api-resources", "--verbs=list,get", "-o", "name")
+        found = {n: self.kube.run(*asked, f"--namespaced={n}").stdout for n in ("true", "false")}
+        return {
+            n: ",".join(k for k in said.split() if not k.startswith("events"))
+            for n, said in found.items()
+        }
+
     def everything(self) -> set[str]:
-        """All objects of the cluster and of the release's namespace, but events and pods' tails."""
-        found: set[str] = set()
-        for namespaced, where in (("true", ("-n", SYSTEM)), ("false", ())):
-            kinds = self.kube.run(
-                "api-resources", "--verbs=list,get", f"--namespaced={namespaced}", "-o", "name"
-            ).stdout.split()
-            wanted = ",".join(k for k in kinds if not k.startswith("events"))
-            found |= set(self.kube.run("get", wanted, *where, "-o", "name").stdout.split())
-        return found
+        """All objects of the cluster's scope and of the release's namespace, but events."""
+        inside = self.kube.run("get", self.kinds["true"], "-n", SYSTEM, "-o", "name").stdout
+        cluster = self.kube.run("get", self.kinds["false"], "-o", "name").stdout
+        return {*inside.split(), *cluster.split()}
 
     def describe(self) -> str:
         said = self.kube.run("get", "pods,events", "-A", check=False).stdout
@@ -158,17 +170,14 @@ def test_install_search_upgrade_uninstall(installation: Installation) -> None:
     assert restarts == [0, 0], "no probe killed a pod"
 
     installation.helm("uninstall", RELEASE, "--wait", "--timeout", "90s")
-    left = installation.everything() - before
-    assert left == {
-        "customresourcedefinition.apiextensions.k8s.io/stagenodes.llmzero.dev",
-        "customresourcedefinition.apiextensions.k8s.io/trainingsearches.llmzero.dev",
-        "lease.coordination.k8s.io/llmzero-operator",
-    }
+    # Endpoints and addresses go with their Services, a moment later.
+    wait_for(lambda: installation.everything() - before <= LEFT, 30, installation.describe)
+    assert installation.everything() - before == LEFT
     assert len(seen.nodes()) >= 4, "searches and stages stay"
     names = ("trainingsearches.llmzero.dev", "stagenodes.llmzero.dev")
     kube.run("delete", "crd", *names, "--timeout=60s")
     kube.run("delete", "lease", "llmzero-operator", "-n", SYSTEM)
-    assert installation.everything() <= before
+    wait_for(lambda: installation.everything() <= before, 30, installation.describe)
     assert kube.exists("pvc", CHECKPOINTS, "-n", TEAM), "checkpoints stay"
 
 
