@@ -9,7 +9,7 @@ export TOKENIZERS_PARALLELISM ?= false
 # Real servers and pods share two cores with the tests: what fails is run once more, and shown (R).
 AGAIN := --reruns 1 -rR
 
-.PHONY: help setup helm kubernetes demo docs test lint unit integration e2e crds crds-check lock clean \
+.PHONY: help setup helm images kubernetes demo docs test lint unit integration e2e crds crds-check lock clean \
         cluster cluster-down bench-stage bench-trainer bench-plan bench-operator bench-scale bench-agent bench bench-full
 
 help: ## list the targets
@@ -34,6 +34,9 @@ unit: helm ## tests of pure code and of one process
 
 helm: setup ## build the helm that tests the chart (minutes once, then cached)
 	@$(PY) -c 'from tests.tools.helm_build import helm; helm()'
+
+images: setup ## both images with buildah and their SBOMs, in build/images
+	$(PY) -m tests.tools.images --archive
 
 kubernetes: setup ## build the test cluster's binaries (7 minutes once, then cached)
 	$(PY) -m tests.cluster build
