@@ -187,13 +187,13 @@ def test_a_doomed_stage_is_stopped_and_says_why(stand: Stand) -> None:
             100,
             seen.describe,
         )
+        wait_for(lambda: seen.search().status.ledger.saved_by_stopping > 0, 30, seen.describe)
     stopped = next(n for n in seen.nodes() if n.status.phase is Phase.STOPPED)
     assert stopped.status.outcome is Outcome.EARLY_STOPPED
     assert stopped.status.stop is not None
     assert "worse than on the path to" in stopped.status.stop.message
     assert len(stopped.status.curve.scores) >= 3
     assert stopped.status.step < 40
-    assert seen.search().status.ledger.saved_by_stopping > 0
 
 
 @pytest.mark.parametrize(
