@@ -1,13 +1,10 @@
 """Debian's Prometheus and promtool; nothing of Prometheus is faked here."""
 
 import contextlib
-import fcntl
 import json
 import os
-import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 from typing import Any, Self
@@ -15,37 +12,15 @@ from typing import Any, Self
 import httpx
 import yaml
 
-
-def tool(name: str) -> str:
-    """``prometheus`` or ``promtool``; installed where we are root and Debian has it.
-
-    Raises RuntimeError with the command that a person has to run.
-    """
-    found = shutil.which(name)
-    if found:
-        return found
-    hint = f"{name} is missing: on Debian run apt-get install prometheus"
-    if os.geteuid() or not shutil.which("apt-get"):
-        raise RuntimeError(hint)
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    install = ["install", "-y", "-qq", "--no-install-recommends", "prometheus"]
-    with (Path(tempfile.gettempdir()) / "llmzero-apt.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two workers of pytest-xdist
-        for arguments in (["update", "-qq"], install):
-            done = subprocess.run(
-                ["apt-get", *arguments], env=environment, capture_output=True, text=True
-            )
-            if done.returncode:
-                raise RuntimeError(f"{hint}: {done.stderr[-500:]}")
-    found = shutil.which(name)
-    if found is None:
-        raise RuntimeError(hint)
-    return found
+from tests.tools.debian import program
 
 
 def promtool(*arguments: str | Path, text: str | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [tool("promtool"), *map(str, arguments)], input=text, capture_output=True, text=True
+        [program("promtool", "prometheus"), *map(str, arguments)],
+        input=text,
+        capture_output=True,
+        text=True,
     )
 
 
@@ -74,7 +49,7 @@ class Prometheus:
         self._log = (folder / "prometheus.log").open("w")
         self._process = subprocess.Popen(
             [
-                tool("prometheus"),
+                program("prometheus"),
                 f"--config.file={file}",
                 f"--storage.tsdb.path={folder / 'data'}",
                 f"--web.listen-address={self.url.removeprefix('http://')}",

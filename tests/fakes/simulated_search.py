@@ -37,10 +37,14 @@ class TellingEngine(SimulatedEngine):
 
 
 def simulated(
-    name: str = "demo", ended: int | None = None, seed: int = 1, **options: object
+    name: str = "demo",
+    ended: int | None = None,
+    seed: int = 1,
+    stages: float = 12,
+    **options: object,
 ) -> tuple[TrainingSearch, list[StageNode]]:
     """A search after so many completions (None: at its end) and its stages."""
-    search = simulated_search("llmzero", seed=seed, stages=12, depth=4, **options)  # type: ignore[arg-type]
+    search = simulated_search("llmzero", seed=seed, stages=stages, depth=4, **options)  # type: ignore[arg-type]
     spec = search.spec.with_(agent=Agent(endpoint="default"))
     meta = ObjectMeta(name=name, namespace="research", uid=f"uid-of-{name}-{seed}")
     engine = TellingEngine(search.with_(metadata=meta, spec=spec), make_world("saturating", seed))

@@ -67,14 +67,16 @@ _STRATEGY_FROZEN = ("name", "options", "maxDepth", "candidates", "seed", "earlyS
 _TRAINER_FROZEN = ("image", "imagePullPolicy", "queueName", "priorityClassName", "podTemplate")
 
 
-def _budget(field: str, spent: str) -> Rule:
+def _budget(field: str, *spent: str) -> Rule:
     """A status write after an overshoot passes: the first half does not look at the status."""
     new, old = f"self.spec.budget.{field}", f"oldSelf.spec.budget.{field}"
-    used = f"has(self.status) && has(self.status.ledger) && has(self.status.ledger.{spent})"
+    ledger = [f"self.status.ledger.{name}" for name in spent]
+    used = " && ".join(f"has({f})" for f in ("self.status", "self.status.ledger", *ledger))
+    where = " and ".join(f"status.ledger.{name}" for name in spent)
     return _rule(
-        f"!has({new}) || has({old}) && {new} >= {old} || !({used}) || "
-        f"{new} >= self.status.ledger.{spent}",
-        f"spec.budget.{field} cannot fall below what is spent (status.ledger.{spent}): raise it, "
+        f"!has({new}) || has({old}) && {new} >= {old} || !({used}) || {new} >= "
+        + " + ".join(ledger),
+        f"spec.budget.{field} cannot fall below what is spent ({where}): raise it, "
         "or suspend or delete the search",
         f".spec.budget.{field}",
     )
@@ -124,6 +126,7 @@ RULES: dict[str, list[Rule]] = {
         ),
         _budget("stages", "stagesSpent"),
         _budget("gpuHours", "gpuHours"),
+        _budget("tokens", "trainTokens", "evalTokens"),
         _budget("failures", "failures"),
         _budget("agentTokens", "agentTokens"),
         _budget("agentDollars", "agentDollars"),

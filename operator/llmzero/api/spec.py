@@ -239,6 +239,12 @@ class Budget(Model):
         "what it ran, a failed one at least 0.25.",
     )
     gpu_hours: float | None = Field(None, gt=0, description="Device hours of all stages.")
+    tokens: int | None = Field(
+        None,
+        gt=0,
+        description="Tokens generated in all, to train on and to be scored: what a stage costs "
+        "where answers have very different lengths. Spent before `stages` are, it ends the search.",
+    )
     deadline: str | None = Field(
         None, pattern=DURATION, description="Time from the start, like 36h or 2d12h."
     )

@@ -158,7 +158,9 @@ def retrain(
         spec=spec.with_(
             strategy=schedule,
             agent=None,
-            budget=spec.budget.with_(stages=total + 1e-6, gpu_hours=None, deadline=None),
+            budget=spec.budget.with_(
+                stages=total + 1e-6, gpu_hours=None, tokens=None, deadline=None
+            ),
         ),
     )
     target = to or dir.with_name(f"{dir.name}-retrain")

@@ -191,6 +191,9 @@ def budget_line(search: TrainingSearch) -> str:
     parts = [f"budget {ledger.stages_spent:.2f} of {budget.stages:g} stages"]
     if budget.gpu_hours is not None:
         parts.append(f"{ledger.gpu_hours:.2f} of {budget.gpu_hours:g} device hours")
+    if budget.tokens is not None:
+        generated = ledger.train_tokens + ledger.eval_tokens
+        parts.append(f"{generated:,} of {budget.tokens:,} tokens")
     if ledger.early_stopped:
         parts.append(
             f"{ledger.early_stopped} stopped early (saved {ledger.saved_by_stopping:.2f} stages)"

@@ -4,6 +4,7 @@ The unit is a *full stage's worth of optimizer steps*. Device seconds would be c
 but differ from run to run: the same completions would then grow another tree.
 """
 
+import math
 import re
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -52,21 +53,48 @@ def duration(text: str) -> timedelta:
 
 
 @dataclass(slots=True)
+class Meter:
+    """A second limit, in units that are known only afterwards: device seconds, or tokens."""
+
+    limit: float | None = None
+    used: float = 0.0
+    """By everything that ended, evaluations included."""
+    trained: float = 0.0
+    """Of that, by stages."""
+
+    def left(self, spent: float, reserved: float) -> float:
+        """Stages that fit, if each uses about what its finished likes did; what is in flight
+        will, too."""
+        if self.limit is None or spent <= 0 or self.trained <= 0:
+            return math.inf
+        return (self.limit - self.used) * spent / self.trained - reserved
+
+    def settle(self, amount: float) -> None:
+        self.used += amount
+        self.trained += amount
+
+
+@dataclass(slots=True)
 class Account:
     """Running sums over the nodes of a search, kept up to date while a plan creates stages."""
 
     limit: float
-    gpu_hours: float | None = None
+    seconds: Meter = field(default_factory=Meter)
+    """Device seconds."""
+    tokens: Meter = field(default_factory=Meter)
+    """Tokens generated to train on and to be scored."""
     spent: float = 0.0
     reserved: float = 0.0
-    device_seconds: float = 0.0
-    """Of everything that ended, evaluations included."""
-    train_device_seconds: float = 0.0
     by_segment: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SEGMENTS, 0.0))
 
     @classmethod
     def of(cls, budget: Budget) -> "Account":
-        return cls(limit=budget.stages, gpu_hours=budget.gpu_hours)
+        hours = budget.gpu_hours
+        return cls(
+            limit=budget.stages,
+            seconds=Meter(None if hours is None else hours * 3600),
+            tokens=Meter(budget.tokens),
+        )
 
     @property
     def used(self) -> float:
@@ -76,13 +104,8 @@ class Account:
     @property
     def left(self) -> float:
         """Full stages' worth of steps that may still be reserved."""
-        left = self.limit - self.used
-        if self.gpu_hours is not None and self.spent > 0 and self.train_device_seconds > 0:
-            # What is in flight will hold its device about as long as its finished likes did.
-            rate = self.train_device_seconds / self.spent
-            hours = self.gpu_hours * 3600 - self.device_seconds
-            left = min(left, hours / rate - self.reserved)
-        return max(left, 0.0)
+        meters = [m.left(self.spent, self.reserved) for m in (self.seconds, self.tokens)]
+        return max(min(self.limit - self.used, *meters), 0.0)
 
     def affords(self, stages: float) -> bool:
         return max(stages, FAILURE_FLOOR) <= self.left + SLACK
@@ -91,8 +114,8 @@ class Account:
         self.reserved += stages
         self.by_segment[segment] += stages
 
-    def settle(self, stages: float, segment: str, device_seconds: float) -> None:
+    def settle(self, stages: float, segment: str, seconds: float, tokens: float) -> None:
         self.spent += stages
         self.by_segment[segment] += stages
-        self.device_seconds += device_seconds
-        self.train_device_seconds += device_seconds
+        self.seconds.settle(seconds)
+        self.tokens.settle(tokens)

@@ -57,11 +57,10 @@ class _Planner:
         self.evaluations = Evaluations.of(self.tree.evaluations)
         self.open = self._unfinished()
         """Everything that has not ended, by name; what the plan creates comes behind."""
-        self.tree.account.device_seconds += sum(
-            node.status.cost.device_seconds
-            for node in self.evaluations.nodes
-            if node.status.phase.final
-        )
+        account = self.tree.account
+        for cost in (n.status.cost for n in self.evaluations.nodes if n.status.phase.final):
+            account.seconds.used += cost.device_seconds
+            account.tokens.used += cost.eval_tokens
         self.strategy: Strategy = maker(self.tree, self.values)
         self.decisions: list[Decision] = []
 

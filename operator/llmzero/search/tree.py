@@ -209,8 +209,9 @@ class Tree:
         account = self.account
         account.reserved = float(self.flying.sum())
         account.spent = float(self.visits.sum())
-        account.device_seconds = float(self.columns["device_seconds"][~flying].sum())
-        account.train_device_seconds = account.device_seconds
+        ended = self.columns[~flying]
+        account.seconds.settle(float(ended["device_seconds"].sum()))
+        account.tokens.settle(float(ended["train_tokens"].sum() + ended["eval_tokens"].sum()))
         paid = np.bincount(
             self.columns["segment"][1:], weights=charges[1:], minlength=len(SEGMENT_NAMES)
         )
@@ -219,6 +220,8 @@ class Tree:
             if row.kind is Kind.IN_FLIGHT:
                 account.reserve(row.charge, row.segment)
             else:
-                account.settle(row.charge, row.segment, row.node.status.cost.device_seconds)
+                cost = row.node.status.cost
+                tokens = cost.train_tokens + cost.eval_tokens
+                account.settle(row.charge, row.segment, cost.device_seconds, tokens)
         self.add_up(self.visits)
         self.add_up(self.flying)

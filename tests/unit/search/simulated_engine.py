@@ -355,7 +355,7 @@ class SimulatedEngine:
             sequence=len(self.log),
             result=_result(status),
             finished_at=self.now,
-            cost=Cost(device_seconds=float(status.step)),
+            cost=Cost(device_seconds=float(status.step), train_tokens=400 * status.step),
         )
         self.ended[name] = self.nodes[name].status
 

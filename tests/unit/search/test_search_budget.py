@@ -48,7 +48,7 @@ def test_segments_share_the_whole_budget() -> None:
 def test_an_account_affords_what_is_left_and_no_failure_more() -> None:
     account = Account.of(Budget(stages=2))
     account.reserve(1.0, "tree")
-    account.settle(0.7, "screen", 60)
+    account.settle(0.7, "screen", 60, 1000)
     assert account.left == pytest.approx(0.3)
     assert account.affords(0.3) and not account.affords(0.31)
     account.reserve(0.2, "tree")
@@ -59,11 +59,11 @@ def test_an_account_affords_what_is_left_and_no_failure_more() -> None:
 def test_device_hours_bound_the_budget_at_the_rate_seen_so_far() -> None:
     account = Account.of(Budget(stages=100, gpu_hours=10))
     assert account.left == 100, "nothing is known of the rate yet"
-    account.settle(2.0, "tree", 2 * 3600)  # one hour a stage
+    account.settle(2.0, "tree", 2 * 3600, 0)  # one hour a stage
     account.reserve(3.0, "tree")
     assert account.left == pytest.approx(10 - 2 - 3)
-    account.settle(0.0, "promote", 0)
-    account.device_seconds += 4 * 3600  # evaluations
+    account.settle(0.0, "promote", 0, 0)
+    account.seconds.used += 4 * 3600  # evaluations
     assert account.left == pytest.approx(1)
     assert not account.affords(1.5)
 
@@ -75,6 +75,25 @@ def test_a_search_within_device_hours_ends() -> None:
     engine.run()  # 100 device seconds a stage: 5.4 stages
     seconds = sum(n.status.cost.device_seconds for n in engine.trains())
     assert 0.5 * 540 < seconds <= 540
+
+
+def test_tokens_bound_the_budget_and_evaluations_use_them_too() -> None:
+    account = Account.of(Budget(stages=100, tokens=1_000_000))
+    account.settle(2.0, "tree", 0, 100_000)
+    assert account.left == pytest.approx(18)
+    account.tokens.used += 500_000
+    account.reserve(3.0, "tree")
+    assert account.left == pytest.approx(5)
+
+
+def test_a_search_within_tokens_ends() -> None:
+    from simulated_engine import SimulatedEngine
+
+    engine = SimulatedEngine(make_search(budget=Budget(stages=50, tokens=300_000)))
+    engine.run()
+    ledger = engine.search.status.ledger
+    assert engine.search.status.phase == "Complete"
+    assert 150_000 < ledger.train_tokens + ledger.eval_tokens <= 300_000
 
 
 @pytest.mark.parametrize(
@@ -99,4 +118,4 @@ def test_the_tree_books_what_the_nodes_say() -> None:
     assert account.spent == 0.5
     assert account.reserved == 1.0
     assert account.by_segment == {"screen": 0.25, "tree": 0.25, "finish": 1.0, "promote": 0}
-    assert account.device_seconds == 42, "what still runs is not known yet"
+    assert account.seconds.used == 42, "what still runs is not known yet"
