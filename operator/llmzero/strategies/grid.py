@@ -1,6 +1,8 @@
 """Grid search: independent full-length runs over a grid of constant settings."""
 
 import math
+from collections.abc import Sequence
+from itertools import count
 from random import Random
 from typing import Any, ClassVar
 
@@ -8,9 +10,12 @@ from llmzero.api.base import Scalar
 from llmzero.api.parameters import Parameter
 from llmzero.api.spec import SettingsMap
 from llmzero.api.stage import Provenance, StageNode
+from llmzero.search.decisions import Create
 from llmzero.search.nodes import train_node
+from llmzero.search.protocol import Proposed
 from llmzero.search.rows import Row
-from llmzero.strategies.options import Options, fractions, one_of, points
+from llmzero.search.tree import ROOT
+from llmzero.strategies.options import Options, boolean, fractions, one_of, points
 from llmzero.strategies.runs import RunsStrategy
 from llmzero.strategies.space import LEARNING_RATE
 
@@ -23,13 +28,28 @@ class GridSearch(RunsStrategy):
     ``order``: seeded visits the grid in a shuffled order, lexicographic as declared, the last
     parameter fastest. ``decay``: one more dimension, the learning rate of the last stage as a
     fraction of the first one's; it falls by the same factor from stage to stage (1: constant).
+
+    ``schedules``: every sequence of points instead of every point, as a tree in which schedules
+    share their prefixes, shallow stages first; moments and reference are carried on, so that
+    nothing but the settings differs. For exhaustive studies: p points and depth d are
+    p + p^2 + ... + p^d stages.
     """
 
     OPTIONS: ClassVar[Options] = {
         "points": points,
         "order": one_of("seeded", "lexicographic"),
         "decay": fractions,
+        "schedules": boolean,
     }
+
+    def propose(self) -> Sequence[Proposed]:
+        if not self.options.get("schedules", False):
+            return super().propose()
+        for index in range(len(self.tree)):
+            found = self._next_below(index)
+            if found is not None:
+                return [Create(found)]
+        return ()
 
     def setting(self, run: int) -> tuple[SettingsMap, Provenance] | None:
         found = self._point(run)
@@ -64,6 +84,36 @@ class GridSearch(RunsStrategy):
             provenance=Provenance(
                 proposer="grid", rationale=f"the learning rate decays to {decay:g} of the first"
             ),
+            segment="tree",
+            start_step=row.tip,
+            carry_optimizer=True,
+            carry_reference=True,
+        )
+
+    def _next_below(self, index: int) -> StageNode | None:
+        """The first point that a stage (or the base model) was not yet followed by."""
+        row = self.tree.rows[index]
+        if index == ROOT:
+            steps = self.tree.stage_steps
+        else:
+            steps = self.child_steps(row.begin + (row.tip or 0)) if self.can_branch(index) else 0
+        if not steps or not self.affords(steps):
+            return None
+        taken = [self.tree.rows[i].parameters for i in self.tree.children(index)]
+        points = (self._point(i) for i in count())
+        found = next(p for p in points if p is None or p[0] not in taken)
+        if found is None:
+            return None
+        provenance = Provenance(proposer="grid", rationale=f"every schedule of {found[2]} points")
+        if index == ROOT:
+            return self.root_stage(found[0], provenance, steps=steps, segment="tree")
+        return train_node(
+            self.search,
+            parent=row.node,
+            number=self.tree.next_number(index),
+            steps=steps,
+            parameters=found[0],
+            provenance=provenance,
             segment="tree",
             start_step=row.tip,
             carry_optimizer=True,

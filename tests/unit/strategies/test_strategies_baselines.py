@@ -3,6 +3,7 @@
 import hashlib
 import warnings
 from collections import Counter, defaultdict
+from itertools import product
 from random import Random
 
 import optuna
@@ -449,3 +450,37 @@ def test_the_learning_rate_decays_from_stage_to_stage_to_the_given_fraction() ->
     )
     assert len([p for p in rates if "-" not in p]) == 2, "the grid has two points"
     assert engine.by_path("1-0").spec.carry_optimizer
+
+
+# Every schedule ------------------------------------------------------------------------------
+
+
+def test_every_schedule_of_a_grid_is_a_full_tree_with_the_constants_on_it() -> None:
+    only = Parameter(
+        name="temperature", type="categorical", choices=[0.5, 2.0], role="free", initial=0.5
+    )
+    options = {"schedules": True, "order": "lexicographic"}
+    search = make_search(
+        strategy="grid", stages=100, max_depth=3, parameters=[only], options=options
+    )
+    engine = SimulatedEngine(search, seed=1)
+    engine.run()
+    byname = {n.name: n for n in engine.trains()}
+    assert len(byname) == 2 + 4 + 8
+    schedules = []
+    for node in byname.values():
+        assert node.spec.carry_optimizer == (node.spec.parent is not None)
+        if node.spec.path.count("-") == 2:
+            middle = byname[node.spec.parent or ""]
+            first = byname[middle.spec.parent or ""]
+            schedules.append(tuple(n.spec.parameters["temperature"] for n in (first, middle, node)))
+    assert sorted(schedules) == sorted(product([0.5, 2.0], repeat=3))
+    assert not any(n.spec.path.count("-") > 2 for n in byname.values())
+
+
+def test_every_schedule_stops_with_the_budget() -> None:
+    options = {"schedules": True, "points": 3}
+    engine = SimulatedEngine(make_search(strategy="grid", stages=7, options=options), seed=1)
+    engine.run()
+    assert len(engine.trains()) == 7
+    assert engine.search.status.phase == "Complete"
