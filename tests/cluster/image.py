@@ -4,14 +4,15 @@ What the real image's Dockerfile installs is on this machine already: Python, an
 environment with torch. An image is made of two layers:
 
 1. *base*: an empty root (links of a merged /usr, users). Where containerd has unpacked it, the
-   machine's libraries, this Python and the virtual environment are *hard-linked* into it, at the
-   paths they have here: 60,000 links, about 2 s, no space. (Where /tmp is another file system than
-   the environment, they are copied: minutes, 6 GB.)
+   machine's libraries and this Python are *hard-linked* into it at the paths they have here, and
+   the virtual environment at the path of the Dockerfiles (a pod's volumes may hide the one it has
+   here): 60,000 links, about 2 s, no space. (Where /tmp is another file system than the
+   environment, they are copied: minutes, 6 GB.)
 2. *code*: the present state of ``operator/`` and ``trainer-image/``.
 
 So pods run the trainer's real code with the real TRL and torch, restricted and as uid 1000, with no
 volume or pod field that a user's pods would lack. The same image has the operator and the agent
-service: ``command: [.../bin/llmzero, operator]``. A container's writes go to its own overlay; they
+service: ``command: [llmzero, operator]``. A container's writes go to its own overlay; they
 never reach the linked files.
 
 Why not otherwise: importing a real archive takes 135 s and 22 GB on the way; hostPath volumes are
@@ -36,7 +37,11 @@ from tests.cluster.process import StartFailed
 REPOSITORY = Path(__file__).parents[2]
 TRAINER = "llmzero-trainer:dev"
 USER = 1000
-CODE = ("operator", "trainer-image")
+CODE = {"operator/llmzero": "llmzero", "trainer-image/llmzero_trainer": "llmzero_trainer"}
+ENVIRONMENT, PACKAGES = Path("/opt/llmzero"), Path("/opt/code")
+"""Where the Dockerfiles put them."""
+PYTHON = str(ENVIRONMENT / "bin/python")
+PROGRAM = f"#!{PYTHON}\nfrom llmzero.cli.main import main\n\nmain()\n"
 MARK = ".base-of-this-machine"
 
 
@@ -47,19 +52,20 @@ def load_trainer(cluster: Cluster) -> None:
     root = next(layers, None)
     if root is None:
         raise StartFailed("containerd did not unpack the trainer's base layer")
+    link_tree(Path(sys.prefix), root.parent / str(ENVIRONMENT).lstrip("/"))
     for source, skip in machine_parts():
         link_tree(source, root.parent / str(source).lstrip("/"), skip)
 
 
 def trainer_archive() -> bytes:
     """Both layers, the first without what is linked into it later."""
-    environment = Path(sys.prefix)
     config: dict[str, object] = {
-        "Entrypoint": [str(environment / "bin/python"), "-m", "llmzero_trainer"],
+        "Entrypoint": [PYTHON, "-m", "llmzero_trainer"],
         "User": f"{USER}:{USER}",
         "WorkingDir": "/tmp",
         "Env": [
-            f"PATH={environment / 'bin'}:/usr/bin:/bin",
+            f"PATH={PACKAGES}/bin:{ENVIRONMENT}/bin:/usr/bin:/bin",
+            f"PYTHONPATH={PACKAGES}",
             "PYTHONDONTWRITEBYTECODE=1",
             "PYTHONUNBUFFERED=1",
             "HF_HUB_OFFLINE=1",
@@ -69,12 +75,11 @@ def trainer_archive() -> bytes:
 
 
 def machine_parts() -> Iterator[tuple[Path, frozenset[str]]]:
-    """What is linked from this machine, and the names left out of it."""
+    """What is linked at its own path, and the names left out of it."""
     standard_library = Path(sysconfig.get_path("stdlib"))
     prefix = Path(sys.base_prefix)
     libraries = Path("/usr/lib") / (sysconfig.get_config_var("MULTIARCH") or "")
     nothing: frozenset[str] = frozenset()
-    yield Path(sys.prefix), nothing
     yield standard_library, frozenset({"site-packages", "test", "idlelib", "turtledemo"})
     yield from ((p, nothing) for p in (prefix / "lib").glob("libpython*"))
     for part in {libraries, Path("/usr/lib64"), Path("/usr/bin"), prefix / "bin"}:
@@ -145,6 +150,9 @@ def _base_layer() -> bytes:
 def _code_layer() -> bytes:
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
-        for name in CODE:
-            tar.add(REPOSITORY / name, arcname=str(REPOSITORY / name).lstrip("/"))
+        for name, package in CODE.items():
+            tar.add(REPOSITORY / name, arcname=f"{PACKAGES}/{package}".lstrip("/"))
+        entry = tarfile.TarInfo(f"{PACKAGES}/bin/llmzero".lstrip("/"))
+        entry.size, entry.mode = len(PROGRAM), 0o755
+        tar.addfile(entry, io.BytesIO(PROGRAM.encode()))
     return layer.getvalue()

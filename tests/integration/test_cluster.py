@@ -17,6 +17,7 @@ import pytest
 
 from tests.cluster import cgroups, leftovers
 from tests.cluster.client import Kube
+from tests.cluster.image import PYTHON
 from tests.cluster.process import alive, identity, wait_until
 from tests.cluster.volumes import Claim
 
@@ -38,7 +39,7 @@ def pod(
     container: dict[str, Any] = {
         "name": "main",
         "image": image,
-        "command": [sys.executable, "-c", program],
+        "command": [PYTHON, "-c", program],
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
