@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from llmzero.api.manifest import read_documents, read_search
 from llmzero.api.reference import render
 from llmzero.api.validation import problems
@@ -16,6 +18,22 @@ DOCS = ROOT / "docs"
 
 def test_the_reference_of_the_resources_is_current() -> None:
     assert (DOCS / "crds.md").read_text() == render(), "run `make crds`"
+
+
+SEARCHES = [
+    file
+    for folder in ("examples", "benchmarks/studies")
+    for file in sorted((ROOT / folder).rglob("*.yaml"))
+    if "kind: TrainingSearch" in file.read_text()
+]
+
+
+@pytest.mark.parametrize("file", SEARCHES, ids=lambda f: f.stem)
+def test_every_shipped_manifest_is_valid(file: Path) -> None:
+    for document in read_documents(file.read_text()):
+        if document.get("kind") == "TrainingSearch":
+            _, found = problems(document)
+            assert [str(p) for p in found if not p.warning] == []
 
 
 def test_the_space_on_the_page_of_parameters_is_valid() -> None:
