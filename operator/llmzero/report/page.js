@@ -54,7 +54,7 @@ function drawTree() {
     const stopped = s.phase === "Stopped", failed = s.phase === "Failed";
     const title = `stage ${s.path}: ${s.outcome || s.phase}, value ${score(s.value, s.se)}`;
     const g = svg("g", { class: "node" + (s.name === D.best ? " winner" : ""), tabindex: 0, role: "button", "aria-label": title, "data-name": s.name });
-    g.append(svg("title", {}, title), svg("circle", { cx: x, cy: y, r: r + 3.5, class: "ring" }),
+    g.append(svg("title", {}, title), svg("rect", { class: "hit", x: x - r - 3, y: y - H / 2, width: W - 12, height: H }), svg("circle", { cx: x, cy: y, r: r + 3.5, class: "ring" }),
       svg("circle", { cx: x, cy: y, r, fill: failed ? "var(--raised)" : colour(s.value) }));
     if (stopped || failed) g.append(svg("path", { class: "cross", d: `M${x - 5},${y - 5}L${x + 5},${y + 5}` + (failed ? `M${x + 5},${y - 5}L${x - 5},${y + 5}` : "") }));
     const changed = s.changes.length ? s.changes.map((c) => c[0].replace("max_completion_length", "length").replace("learning_rate", "lr").replace("num_generations", "G")).join(", ") : s.proposer;
@@ -116,8 +116,8 @@ const METRICS = [["reward", "reward (train)"], ["entropy", "entropy"], ["kl", "k
   ["completions/clipped_ratio", "completions/clipped_ratio"], ["frac_reward_zero_std", "frac_reward_zero_std (dead groups)"], ["grad_norm", "grad_norm"]];
 
 function table(head, rows, numbers = []) {
-  return el("table", {}, el("thead", {}, el("tr", {}, ...head.map((h, i) => el("th", { scope: "col", ...(numbers.includes(i) ? { class: "number" } : {}) }, h)))),
-    el("tbody", {}, ...rows.map((row) => el("tr", {}, ...row.map((cell, i) => el("td", numbers.includes(i) ? { class: "number" } : {}, cell))))));
+  return el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, ...head.map((h, i) => el("th", { scope: "col", ...(numbers.includes(i) ? { class: "number" } : {}) }, h)))),
+    el("tbody", {}, ...rows.map((row) => el("tr", {}, ...row.map((cell, i) => el("td", numbers.includes(i) ? { class: "number" } : {}, cell)))))));
 }
 function choose(name) {
   const s = byName.get(name), best = D.best && D.best !== name ? byName.get(D.best) : null;
@@ -165,7 +165,7 @@ function drawRest() {
   document.getElementById("budget").replaceChildren(table(["what", "used", "of"], [
     ["stages (full stages' worth of steps)", show(led.stagesSpent), show(D.budget.stages)],
     ["device hours", show(led.gpuHours), show(D.budget.gpuHours)], ["failures", show(led.failures), show(D.budget.failures)],
-    ["tokens generated for training", show(led.trainTokens), "–"], ["tokens generated for evaluation", show(led.evalTokens), "–"],
+    ["tokens generated", show(led.trainTokens + led.evalTokens), show(D.budget.tokens)], ["of these to be scored", show(led.evalTokens), "–"],
     ["agent tokens", show(led.agentTokens), show(D.budget.agentTokens)], ["agent dollars", show(led.agentDollars), show(D.budget.agentDollars)],
     ["stages saved by early stopping", show(led.savedByStopping), "–"]], [1, 2]));
   document.getElementById("manifest").textContent = D.manifest;
