@@ -39,14 +39,15 @@ def check(file: Path, strategy: str | None = None) -> tuple[TrainingSearch | Non
 
 
 def _inline_schedule(document: dict[str, Any], file: Path) -> None:
-    """Puts the schedule that ``strategy.options.from`` names, a file next to the manifest, in its
-    place: a search is whole without the files that it was made of."""
+    """Puts the schedule that ``from`` or ``warmStart`` in ``strategy.options`` names, a file next
+    to the manifest, in its place: a search is whole without the files that it was made of."""
     spec = document.get("spec")
     strategy = spec.get("strategy") if isinstance(spec, dict) else None
     options = strategy.get("options") if isinstance(strategy, dict) else None
     if not isinstance(options, dict):
         return
-    named = options.get("from")
+    key = "from" if "from" in options else "warmStart"
+    named = options.get(key)
     if not isinstance(named, str) or named in PRESETS:
         return
     path = Path(named) if str(file) == "-" else file.parent / named
@@ -58,7 +59,7 @@ def _inline_schedule(document: dict[str, Any], file: Path) -> None:
         fail(f"{path}: {error}")
     if len(found) != 1:
         fail(f"{path}: one schedule is needed, found {len(found)} documents")
-    options["from"] = found[0]
+    options[key] = found[0]
 
 
 def show_problems(file: Path, found: list[Problem]) -> None:

@@ -26,7 +26,9 @@ from llmzero.search.widening import ROOT_MOST, root_width
 from llmzero.strategies.options import Options, share
 from llmzero.strategies.proposing import ProposingStrategy
 from llmzero.strategies.remedies import acts
+from llmzero.strategies.schedule import source_option
 from llmzero.strategies.space import hopeless, known, local, shrunk, spread
+from llmzero.strategies.warm import WarmStart
 
 RUNG = 0.25
 """Length of a screening rung, in stages. Source: reference, "Why a tree loses", 1."""
@@ -48,15 +50,18 @@ continued are looked at: where most of the space failed, a plan stays quick."""
 class LLMZero(ProposingStrategy):
     """Options ``explore``: share of random transitions among the changed children; ``replicas``:
     share of the budget for repeating leading transitions with other rollouts (in simulation it
-    cost more than it gave, so none by default)."""
+    cost more than it gave, so none by default); ``warmStart``: a schedule document or the name of
+    a preset, whose line is tried first."""
 
-    OPTIONS: ClassVar[Options] = {"explore": share, "replicas": share}
+    OPTIONS: ClassVar[Options] = {"explore": share, "replicas": share, "warmStart": source_option}
 
     def __init__(self, tree: Tree, values: Values) -> None:
         super().__init__(tree, values)
         spec = tree.search.spec
         self.explore = float(self.options.get("explore", DEFAULT_EXPLORE))
         self.replicas = float(self.options.get("replicas", 0.0))
+        warm = self.options.get("warmStart")
+        self.warm = None if warm is None else WarmStart(warm, spec)
         self.rung_steps = rung(tree.stage_steps, spec.stage.eval_every)
         width = root_width(spec.budget.stages, spec.strategy.max_depth, spec.strategy.parallelism)
         self.rungs = rung_count(spec.budget.stages, self.rung_steps / tree.stage_steps, width)
@@ -121,6 +126,9 @@ class LLMZero(ProposingStrategy):
             initial: SettingsMap = {p.name: p.clip(p.initial) for p in parameters}
             return initial, Provenance(proposer="initial", rationale="the declared initial values")
         taken = [self.tree.rows[i].parameters for i in self.tree.children(ROOT)]
+        if self.warm is not None and not known(parameters, self.warm.first, taken):
+            why = f"how the schedule {self.warm.name} begins"
+            return self.warm.first, Provenance(proposer="schedule", rationale=why)
         for attempt in range(TRIES):
             place = (number - 1) // 2 + attempt * ROOT_MOST
             if number % 2:
@@ -200,6 +208,9 @@ class LLMZero(ProposingStrategy):
         if not len(ends):
             return ()
         best = int(ends[np.argmax(self._outlook(ends))])
+        warm = self._warm(best)
+        if warm is not None:
+            return (_paid_by_finish(Create(warm)),)
         why = "the best outlook at the full horizon"
         return self._treated(best) or (Create(self.going_on(best, "finish", why, "finish")),)
 
@@ -262,10 +273,32 @@ class LLMZero(ProposingStrategy):
     def _expanded(self, index: int) -> Sequence[Proposed]:
         if not self.branchable()[index]:
             return ()  # what was affordable when the plan began no longer is
+        warm = self._warm(index)
+        if warm is not None:
+            return (Create(warm),)
         if self.tree.rows[index].kind is Kind.VALUED and not self.tree.continued[index]:
             why = "the same settings carried on: what every change is compared with"
             return (Create(self.going_on(index, "continue", why, "tree")),)
         return self.transition(index)
+
+    def _warm(self, index: int) -> StageNode | None:
+        """The next stage of the schedule that the search starts from, below its line."""
+        tree, row = self.tree, self.tree.rows[index]
+        if self.warm is None or self.manual or row.kind is not Kind.VALUED or row.tip is None:
+            return None
+        follows = self.warm.after([tree.rows[i] for i in tree.path(index)])
+        if follows is None or hopeless(self.search.spec.parameters, follows[1], self.failures):
+            return None
+        leg, point = follows
+        why = "; ".join([f"stage {leg.place} of the schedule {self.warm.name}", *leg.notes])
+        return self._child(
+            index,
+            row.tip,
+            point,
+            Provenance(proposer="schedule", rationale=why[:2048]),
+            carry_optimizer=leg.carry_optimizer,
+            carry_reference=leg.carry_reference,
+        )
 
 
 def _paid_by_finish(step: Proposed) -> Proposed:

@@ -12,9 +12,9 @@ from tests.fakes.harness import manifest
 from tests.unit.cli.conftest import Call
 
 
-def replaying(tmp_path: Path, source: str) -> Path:
+def replaying(tmp_path: Path, source: str, name: str = "schedule", option: str = "from") -> Path:
     data: dict[str, Any] = manifest({"parallelism": 1})
-    data["spec"]["strategy"] = {"name": "schedule", "options": {"from": source}}
+    data["spec"]["strategy"] = {"name": name, "options": {option: source}}
     file = tmp_path / "replay.yaml"
     file.write_text(json.dumps(data))
     return file
@@ -64,3 +64,16 @@ def test_a_file_that_is_not_there_or_no_schedule_is_told(call: Call, tmp_path: P
 def test_a_preset_needs_no_file(call: Call, tmp_path: Path) -> None:
     result = call("validate", replaying(tmp_path, "deepscaler"))
     assert result.exit_code == 0, result.output
+
+
+def test_a_search_starts_from_a_file_too(
+    call: Call, finished: tuple[Path, Result], tmp_path: Path
+) -> None:
+    file = tmp_path / "start.yaml"
+    call("strategy", "export", finished[0], "-o", file)
+    started = replaying(tmp_path, "start.yaml", "llmzero", "warmStart")
+    found = call("validate", started, "-o", "json")
+    assert found.exit_code == 0, found.output
+    (search,) = json.loads(found.stdout)["items"]
+    options = search["spec"]["strategy"]["options"]
+    assert options["warmStart"] == yaml.safe_load(file.read_text())
