@@ -31,7 +31,15 @@ class Finding(_Shape):
     kind: PathologyKind
     severity: float = Field(ge=0, le=1, description="0 mild, 1 extreme")
     confidence: float = Field(ge=0, le=1)
-    evidence: str = Field(description="Cite the metric by its name, with steps and values")
+    metric: str = Field(description="The metric that shows it, by its name")
+    first_step: int = Field(ge=0, description="Where it begins to show")
+    last_step: int = Field(ge=0, description="Up to where it shows")
+    evidence: str = Field(description="What the metric does there, with values")
+
+    def cited(self) -> str:
+        """The evidence as the contract wants it. Fields of its own make a decoder that is held to
+        the schema cite: weak models left metric and steps out of free text."""
+        return f"{self.metric}, steps {self.first_step} to {self.last_step}: {self.evidence}"
 
 
 class Setting(_Shape):
@@ -81,7 +89,7 @@ class ProposalDraft(_Shape):
                     kind=f.kind,
                     severity=f.severity,
                     confidence=f.confidence,
-                    evidence=f.evidence[:512],
+                    evidence=f.cited()[:512],
                 )
                 for f in self.diagnosis
             ],
@@ -104,6 +112,13 @@ class ProposalDraft(_Shape):
 def proposal_shape(request: ProposalRequest) -> type[ProposalDraft]:
     """The draft with this request's own names and checkpoints: a decoder that is held to
     the schema cannot even spell another parameter. The same for all stages of a search."""
+    metrics = sorted({request.objective, *CURVE_METRICS, *request.curve.metrics})
+    finding = create_model(
+        "Finding",
+        __base__=Finding,
+        __doc__=Finding.__doc__,
+        metric=_one_of(Finding, "metric", metrics),
+    )
     setting = create_model(
         "Setting",
         __base__=Setting,
@@ -114,9 +129,7 @@ def proposal_shape(request: ProposalRequest) -> type[ProposalDraft]:
         "Forecast",
         __base__=Forecast,
         __doc__=Forecast.__doc__,
-        metric=_one_of(
-            Forecast, "metric", sorted({request.objective, *CURVE_METRICS, *request.curve.metrics})
-        ),
+        metric=_one_of(Forecast, "metric", metrics),
     )
     transition = create_model(
         "Transition",
@@ -129,6 +142,10 @@ def proposal_shape(request: ProposalRequest) -> type[ProposalDraft]:
         "ProposalDraft",
         __base__=ProposalDraft,
         __doc__=ProposalDraft.__doc__,
+        diagnosis=(
+            list[finding],
+            Field(max_length=16, description=ProposalDraft.model_fields["diagnosis"].description),
+        ),
         branch_step=_one_of(ProposalDraft, "branch_step", branch_steps(request.path[-1])),
         proposals=(
             list[transition],

@@ -11,7 +11,10 @@ GOOD: dict[str, Any] = {
             "kind": "Plateau",
             "severity": 0.4,
             "confidence": 0.7,
-            "evidence": "reward 0.519 at step 70, 0.530 at step 100",
+            "metric": "reward",
+            "first_step": 70,
+            "last_step": 100,
+            "evidence": "0.519, then 0.530",
         }
     ],
     "branch_step": 100,
