@@ -1,6 +1,6 @@
 """Whether a task rewards adaptation: every schedule of a grid against every constant, by training.
 
-    python tests/bench/bench_schedules.py benchmarks/studies/hot-then-cool.yaml --seeds 4
+    python tests/bench/bench_schedules.py benchmarks/studies/ramble.yaml --seeds 4
 
 A study is a search with ``strategy: {name: grid, options: {schedules: true}}``: a tree of all
 sequences, the constants among them. The best schedule and the best constant are chosen on the

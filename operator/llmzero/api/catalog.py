@@ -4,11 +4,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-BUILTIN_MODELS: dict[str, int] = {"scratchpad-addition": 128}
-"""Models that the trainer makes itself, with their positions (prompt and answer together)."""
-
-BUILTIN_COMPLETION_LENGTH = 16
-"""Default of max_completion_length for those: their answers are short."""
+POSITIONS = 128
+"""Of every built-in model: prompt and answer together."""
+BUILTIN_MODELS: Mapping[str, int] = {
+    "scratchpad-addition": 16,
+    "imperfect-verifier": 16,
+    "ramble": 26,
+}
+"""Models that the trainer makes itself, each for the task of its name, and the default of
+max_completion_length for them: their answers are short."""
 COMPLETION_LENGTH = 512
 """Default for any other model (TRL's own has changed between releases, so it is always set)."""
 
@@ -18,12 +22,14 @@ MODULE_FUNCTION = re.compile(r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$"
 
 @dataclass(frozen=True, slots=True)
 class KnownTask:
-    """Option names (None: any), those that are needed, and those that cannot be searched
-    (None: none of them can)."""
+    """Option names (None: any), those that are needed, those that cannot be searched (None: none
+    of them can), those that are a share from 0 to 1, and tokens of the longest prompt."""
 
     options: tuple[str, ...] | None
     needed: tuple[str, ...] = ()
     not_searched: tuple[str, ...] | None = None
+    shares: tuple[str, ...] = ()
+    prompt: int | None = None
 
     def searchable(self, option: str) -> bool:
         if self.not_searched is None or option in self.not_searched:
@@ -34,6 +40,8 @@ class KnownTask:
 _ROWS = ("path", "prompt_column", "answer_column", "scorer", "seed")
 TASKS: Mapping[str, KnownTask] = {
     "scratchpad-addition": KnownTask(("digits",), not_searched=()),
+    "imperfect-verifier": KnownTask((), prompt=6),
+    "ramble": KnownTask(("hard",), not_searched=(), shares=("hard",), prompt=12),
     "reasoning-gym": KnownTask(None, ("dataset",), not_searched=("dataset", "seed", "size")),
     "jsonl": KnownTask(_ROWS, ("path",)),
     "huggingface": KnownTask((*_ROWS, "name", "split", "revision"), ("path",)),
@@ -52,7 +60,7 @@ REWARDS: Mapping[str, tuple[str, ...]] = {
 
 def completion_length(builtin: str | None) -> int:
     """Tokens of a completion where the manifest names no max_completion_length."""
-    return BUILTIN_COMPLETION_LENGTH if builtin in BUILTIN_MODELS else COMPLETION_LENGTH
+    return BUILTIN_MODELS.get(builtin or "", COMPLETION_LENGTH)
 
 
 def digit_pairs(digits: int) -> int:

@@ -54,8 +54,8 @@ class ModelSource(Model):
     builtin: str | None = Field(
         None,
         max_length=63,
-        description="A tiny model that the trainer makes itself, deterministically: "
-        "scratchpad-addition.",
+        description="A tiny model that the trainer makes itself, deterministically, "
+        "for the task of its name: scratchpad-addition, imperfect-verifier or ramble.",
     )
     revision: str | None = Field(None, max_length=128, description="Git revision of a hub model.")
     dtype: Literal["float32", "bfloat16"] = Field(
@@ -127,7 +127,8 @@ class Task(Model):
 
     name: str = Field(
         max_length=253,
-        description="scratchpad-addition, reasoning-gym, jsonl, huggingface or module:function.",
+        description="scratchpad-addition, imperfect-verifier, ramble, reasoning-gym, jsonl, "
+        "huggingface or module:function.",
     )
     options: dict[str, Any] = Field(
         default_factory=dict,

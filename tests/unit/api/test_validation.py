@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from llmzero import strategies
-from llmzero.api.catalog import BUILTIN_MODELS
 from llmzero.api.grpo import FIELDS, NULLABLE, OWNED
 from llmzero.api.grpo_values import ALLOWED
 from llmzero.api.manifest import read_search
@@ -86,12 +85,6 @@ def test_the_fields_are_those_of_the_installed_trl() -> None:
             assert NAMED[kind] in taken, f"{name}: {hints[name]}"
         may_be_none = type(None) in taken and name not in NEVER_NULL
         assert may_be_none == (name in NULLABLE), f"{name}: {hints[name]}"
-
-
-def test_the_builtin_model_has_the_positions_that_it_is_said_to_have() -> None:
-    from llmzero_trainer import tiny
-
-    assert dict.fromkeys(tiny.NAMES, tiny.MODEL["max_position_embeddings"]) == BUILTIN_MODELS
 
 
 def test_the_tables_name_real_fields() -> None:

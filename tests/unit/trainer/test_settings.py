@@ -12,7 +12,7 @@ from llmzero_trainer.errors import StageError
 from llmzero_trainer.grpo import batching, largest_divisor
 from llmzero_trainer.rewards import RewardSet, text_of
 from llmzero_trainer.tasks.base import Question
-from llmzero_trainer.tiny import TOKENS, _answers
+from llmzero_trainer.tiny.scratchpad_addition import RECIPE, answers
 
 
 @given(st.integers(1, 64), st.integers(2, 32), st.integers(1, 512), st.integers(0, 8))
@@ -123,7 +123,7 @@ def test_text_of_chat_completions() -> None:
 
 
 def test_the_three_ways_to_answer() -> None:
-    assert _answers("57+48=", "105") == {"scratch": ">501>105", "direct": "105", "careless": "95"}
-    assert _answers("9+90=", "99")["careless"] == "99"
-    assert _answers("5+5=", "10")["careless"] == "0"
-    assert len(TOKENS) == 16
+    assert answers("57+48=", "105") == {"scratch": ">501>105", "direct": "105", "careless": "95"}
+    assert answers("9+90=", "99")["careless"] == "99"
+    assert answers("5+5=", "10")["careless"] == "0"
+    assert len(RECIPE.tokens) == 16

@@ -4,11 +4,10 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
+from llmzero.api.catalog import TASKS
 from llmzero.api.spec import Task
 from llmzero_trainer.errors import invalid
 from llmzero_trainer.tasks.base import LoadedTask
-
-BUILTIN = ("scratchpad-addition", "reasoning-gym", "jsonl", "huggingface")
 
 
 def load(task: Task, train_options: Mapping[str, Any] | None = None) -> LoadedTask:
@@ -22,9 +21,9 @@ def load(task: Task, train_options: Mapping[str, Any] | None = None) -> LoadedTa
         from llmzero_trainer.tasks import function
 
         return function.load(task.name, task.options, own, task.splits)
-    if task.name not in BUILTIN:
+    if task.name not in TASKS:
         raise invalid(
-            f"task.name: found {task.name!r}, allowed are {', '.join(BUILTIN)} or module:function"
+            f"task.name: found {task.name!r}, allowed are {', '.join(TASKS)} or module:function"
         )
     module = importlib.import_module(f"{__name__}.{task.name.replace('-', '_')}")
     loaded: LoadedTask = module.load(task.options, own, task.splits)

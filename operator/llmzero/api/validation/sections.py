@@ -54,7 +54,7 @@ def _model(parts: Parts) -> Iterator[Problem]:
     if model.builtin not in BUILTIN_MODELS:
         yield one_of("spec.model.builtin", model.builtin, BUILTIN_MODELS)
     elif parts.task is not None and parts.task.name in TASKS and parts.task.name != model.builtin:
-        words = f"its 16-token vocabulary can hardly write the answers of {parts.task.name}"
+        words = f"it is made for the task of its name and can hardly answer {parts.task.name}"
         yield Problem("spec.model.builtin", show(model.builtin), words, warning=True)
     if model.revision is not None:
         words = "a built-in model has no revision: leave it out"
@@ -75,6 +75,10 @@ def _task(task: Task, parts: Parts) -> Iterator[Problem]:
         if known.options is not None and key not in known.options:
             words = f"task {task.name} knows {', '.join(known.options)}{hint(key, known.options)}"
             yield Problem(f"spec.task.options.{key}", show(value), words)
+    for key in known.shares:
+        value = task.options.get(key, 0)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            yield Problem(f"spec.task.options.{key}", show(value), "a number from 0 to 1 is needed")
     scorer = task.options.get("scorer")
     if known.options is not None and "scorer" in known.options and scorer is not None:
         names = [n for n in REWARDS if n != "task"]

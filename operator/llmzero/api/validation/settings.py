@@ -95,8 +95,13 @@ def _option(path: str, parameter: Parameter, parts: Parts) -> Iterator[Problem]:
         can = [f"{TASK}{o}" for o in known.options or () if known.searchable(o)]
         words = f"allowed: {', '.join(can)}" if can else "no option like this can be searched"
         yield Problem(f"{path}.name", show(parameter.name), f"task {task}: {words}")
-    elif task == "scratchpad-addition":
-        values: list[Any] = [*(parameter.choices or (parameter.min, parameter.max))]
-        if parameter.type == "float" or any(v not in DIGITS for v in values):
-            words = f"{option} is a whole number from {DIGITS[0]} to {DIGITS[-1]}"
-            yield Problem(path, show(values), words)
+        return
+    values: list[Any] = [*(parameter.choices or (parameter.min, parameter.max))]
+    if option in known.shares:
+        if not all(isinstance(v, int | float) and 0 <= v <= 1 for v in values):
+            yield Problem(path, show(values), f"{option} is a number from 0 to 1")
+        return
+    whole = parameter.type != "float" and all(v in DIGITS for v in values)
+    if task == "scratchpad-addition" and not whole:
+        words = f"{option} is a whole number from {DIGITS[0]} to {DIGITS[-1]}"
+        yield Problem(path, show(values), words)

@@ -9,6 +9,8 @@ from llmzero.api.catalog import (
     BUILTIN_MODELS,
     DEFAULT_DIGITS,
     DIGITS,
+    POSITIONS,
+    TASKS,
     completion_length,
     digit_prompt,
 )
@@ -170,13 +172,9 @@ def _length(reach: Reach, parts: Parts) -> Iterator[Problem]:
     longest = int(reach.largest("max_completion_length", completion_length(builtin)))
     limit = parts.evaluation.max_completion_length if parts.evaluation else None
     if builtin in BUILTIN_MODELS:
-        options = parts.task.options if parts.task else {}
-        digits = [options.get("digits", DEFAULT_DIGITS)]
-        for _, _, parameter in parts.searched("task.digits"):
-            digits += parameter.choices or [parameter.max]
-        prompt = digit_prompt(max((int(d) for d in digits if d in DIGITS), default=2))
-        room = BUILTIN_MODELS[builtin] - prompt
-        words = f"at most {room}: {builtin} has {room + prompt} positions, prompts take {prompt}"
+        prompt = _longest_prompt(parts)
+        room = POSITIONS - prompt
+        words = f"at most {room}: {builtin} has {POSITIONS} positions, prompts take {prompt}"
         if longest > room:
             yield reach.problem("max_completion_length", words)
         if limit is not None and limit > room:
@@ -185,6 +183,18 @@ def _length(reach: Reach, parts: Parts) -> Iterator[Problem]:
     if limit is not None and known and limit < longest:
         words = f"stages that train with up to {longest} tokens are scored with less"
         yield Problem("spec.evaluation.maxCompletionLength", str(limit), words, warning=True)
+
+
+def _longest_prompt(parts: Parts) -> int:
+    """In tokens of a built-in model."""
+    known = TASKS.get(parts.task.name) if parts.task else None
+    if known is not None and known.prompt is not None:
+        return known.prompt
+    options = parts.task.options if parts.task else {}
+    digits = [options.get("digits", DEFAULT_DIGITS)]
+    for _, _, parameter in parts.searched("task.digits"):
+        digits += parameter.choices or [parameter.max]
+    return digit_prompt(max((int(d) for d in digits if d in DIGITS), default=2))
 
 
 def _without_effect(reach: Reach) -> Iterator[Problem]:
