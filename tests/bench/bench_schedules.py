@@ -3,9 +3,10 @@
     python tests/bench/bench_schedules.py benchmarks/studies/ramble.yaml --seeds 4
 
 A study is a search with ``strategy: {name: grid, options: {schedules: true}}``: a tree of all
-sequences, the constants among them. The best schedule and the best constant are chosen on the
-first half of the seeds and confirmed on the second; both by the best stage along the path, so that
-a constant may keep its best checkpoint. A study goes on where it was cut off.
+sequences, the constants among them. Searches behind it in the same file add more constants, of
+other settings. The best schedule and the best constant are chosen on the first half of the seeds
+and confirmed on the second; both by the best stage along the path, so that a constant may keep its
+best checkpoint. A study goes on where it was cut off.
 """
 
 import argparse
@@ -31,17 +32,22 @@ Schedule = tuple[str, ...]
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     options.add_argument("studies", nargs="+", type=Path)
-    options.add_argument("--seeds", type=int, default=4)
+    options.add_argument("--seeds", type=int, default=4, help="at least 2")
     options.add_argument("--dir", type=Path, default=Path("runs/studies"))
     options.add_argument("-o", "--out", type=Path, default=Path("benchmarks/studies.json"))
     given = options.parse_args()
+    if given.seeds < 2:
+        options.error("--seeds: one half chooses and the other confirms, 2 is the least")
     for file in given.studies:
-        document = yaml.safe_load(file.read_text())
-        name = document["metadata"]["name"]
-        values = {}
+        documents = list(yaml.safe_load_all(file.read_text()))
+        name = documents[0]["metadata"]["name"]
+        values: dict[int, dict[Schedule, float]] = {}
         for seed in range(1, given.seeds + 1):
-            values[seed] = study(document, given.dir / name / str(seed), seed)
-            print(f"{name}: seed {seed} done", flush=True)
+            values[seed] = {}
+            for document in documents:
+                home = given.dir / document["metadata"]["name"] / str(seed)
+                values[seed] |= study(document, home, seed)
+                print(f"{home}: done", flush=True)
         found = {"study": file.name, "seeds": given.seeds, **compared(values)}
         print(table(name, found), flush=True)
         write(given.out, name, found)

@@ -148,11 +148,14 @@ def over_constrained(c: Case) -> Pathology | None:
 
 
 def entropy_collapse(c: Case) -> Pathology | None:
-    """Only with a flat evaluation: entropy that pays for a gain is ordinary."""
+    """Only with a flat evaluation: entropy that pays for a gain is ordinary. Entropy that was low
+    from the start and rises has not collapsed, however low it still is."""
     if not c.has("entropy_start", "entropy_end") or not c.flat_eval:
         return None
     start, end = c.f["entropy_start"], c.f["entropy_end"]
     ratio = end / start if start > 0 else 1.0
+    if ratio > T.entropy_rising:
+        return None
     # The protocol's own entropy is at temperature 1, that of the samples at the stage's.
     level = c.f.get("eval_entropy_last", end)
     if ratio >= T.entropy_collapse_ratio and level >= T.entropy_floor:
@@ -271,6 +274,8 @@ def stale_sampler(c: Case) -> Pathology | None:
 
 def overfit(c: Case) -> Pathology | None:
     if not c.dropped or c.f.get("reward_gain", 0.0) <= 0 or not c.widening:
+        return None
+    if "train_minus_eval_gain" not in c.f:  # an absurd reward overflows
         return None
     gap = c.f["train_minus_eval_gain"]
     if gap <= T.overfit_gap:

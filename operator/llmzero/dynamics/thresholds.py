@@ -51,6 +51,8 @@ class Thresholds:
     entropy_collapse_ratio: float = 0.3
     """Ours: below 30 % of the stage's start. 73 % gone by step 200 is ordinary (arXiv 2505.22617),
     so a low ratio counts only together with a flat evaluation."""
+    entropy_rising: float = 1.2
+    """Ours: above that share of the stage's start it is no collapse, whatever the level."""
     entropy_explosion_ratio: float = 1.5
     """Ours: above 1.5x the stage's start while the reward falls."""
     entropy_explosion_extreme: float = 4.0

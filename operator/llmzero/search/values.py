@@ -232,13 +232,16 @@ class Values:
         known = self._valued & np.isfinite(columns["features"]).any(axis=1)
         above = np.maximum(tree.parent, ROOT)
         pairs = np.flatnonzero(self._valued & known[above])
+        features, ended = columns["features"], np.flatnonzero(known)
         ridge = fit(
-            columns["features"][above[pairs]],
+            features[ended],
+            float(np.nanstd(self.residual[ended])) if len(ended) else 0.0,
+            features[above[pairs]],
             self.residual[pairs] - self.residual[above[pairs]],
         )
         leaves = np.flatnonzero(known & (tree.width == 0))
         if ridge is not None and len(leaves):
-            found[leaves] = ridge.predict(columns["features"][leaves])
+            found[leaves] = ridge.predict(features[leaves])
         return found
 
     def _backed_up(self) -> Floats:

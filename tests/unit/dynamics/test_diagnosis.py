@@ -190,6 +190,19 @@ def test_numbers_that_never_come_back_are_found_without_the_outcome() -> None:
     assert "from step 26 on" in found[0].evidence
 
 
+def test_low_entropy_that_rises_has_not_collapsed() -> None:
+    """Seen on ramble: 0.009 to 0.041 nats, while the model began to answer in another way."""
+    assert K.ENTROPY_COLLAPSE not in kinds(FLAT, entropy=ramp(0.009, 0.041))
+    assert K.ENTROPY_COLLAPSE in kinds(FLAT, entropy=flat(0.009))
+    assert K.ENTROPY_COLLAPSE in kinds(FLAT, entropy=ramp(0.06, 0.03))
+
+
+def test_rewards_that_overflow_do_no_harm() -> None:
+    """Found by hypothesis: the gap to the evaluation is infinite, and no feature."""
+    falling = {0: 0.0, 5: -1.0, 10: -2.0, 20: -9.0}
+    assert K.OVERFIT not in kinds(falling, reward=[0.0] * 10 + [1e308] * 10 + [5.0] * 10)
+
+
 def test_entropy_is_judged_at_temperature_one() -> None:
     """Samples at temperature 0.2 look collapsed; the protocol's own entropy says otherwise."""
     cold = curve(FLAT, **{**HEALTHY, "entropy": flat(0.02)})

@@ -10,7 +10,7 @@ from llmzero.api.spec import Retention, Storage
 from llmzero.api.stage import Outcome, Provenance, Purpose
 from llmzero.search.decisions import Prune
 from llmzero.search.expansion import EXPANSION_BYTES, MOST_ANSWERS, has_room, size, with_answer
-from llmzero.search.gain import FEATURES, fit, vector
+from llmzero.search.gain import FEATURES, PRIOR, fit, vector
 from llmzero.search.nodes import evaluation_node, rollout_seed, train_node, unit_draw
 
 # Nodes ---------------------------------------------------------------------------------------
@@ -185,25 +185,39 @@ def test_a_complete_search_keeps_the_paths_of_its_candidates() -> None:
 
 # Forecast of gain ----------------------------------------------------------------------------
 
+RUNGS = [(0.0, 0.97), (0.002, 0.7), (0.01, 0.5)]
+"""Slope of the reward, share of dead groups."""
+
 
 def test_ridge_is_the_closed_form() -> None:
     random = np.random.default_rng(0)
     x = random.normal(size=(40, len(FEATURES)))
     y = x @ np.array([0.3, 0, 0, -0.1, 0]) + 0.7 + random.normal(scale=0.01, size=40)
-    found = fit(x, y)
+    found = fit(x, 0.2, x, y)
     assert found is not None
     z = (x - x.mean(axis=0)) / x.std(axis=0)
-    weights = np.linalg.solve(z.T @ z + 40 * np.eye(5), z.T @ (y - y.mean()))
+    left = y - y.mean() - z @ (0.2 * PRIOR)
+    weights = 0.2 * PRIOR + np.linalg.solve(z.T @ z + 40 * np.eye(5), z.T @ left)
     assert found.weights == pytest.approx(weights)
     inner = found.predict(x[:3] * 0.1)
     assert inner == pytest.approx(((x[:3] * 0.1 - x.mean(axis=0)) / x.std(axis=0)) @ weights)
 
 
-def test_ridge_needs_a_dozen_pairs_and_survives_gaps() -> None:
+def test_ridge_stands_on_its_prior_below_a_dozen_pairs() -> None:
+    """Of stages with one evaluation, that whose reward rises and whose groups are alive."""
+    stages = np.array([vector({"reward_slope": s, "dead_groups_end": d}) for s, d in RUNGS])
+    found = fit(stages, 0.1, stages[:11], np.zeros(len(RUNGS)))
+    assert found is not None
+    assert np.argsort(-found.predict(stages)).tolist() == [2, 1, 0]
+    assert np.abs(found.predict(1e6 * stages)).max() <= 0.2
+    assert fit(stages, 0.0, stages[:0], np.zeros(0)) is None, "nothing sets them apart"
+    assert fit(stages[:2], 0.1, stages[:0], np.zeros(0)) is None
+
+
+def test_ridge_survives_gaps() -> None:
     x = np.full((12, len(FEATURES)), np.nan)
     x[:, 0] = np.arange(12)
-    assert fit(x[:11], np.arange(11.0)) is None
-    found = fit(x, np.arange(12.0))
+    found = fit(x, 0.1, x, np.arange(12.0))
     assert found is not None
     low, high = found.predict(np.array([[0.0] + [np.nan] * 4, [11.0] + [np.nan] * 4]))
     assert low < 0 < high

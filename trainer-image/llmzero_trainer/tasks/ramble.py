@@ -15,6 +15,7 @@ from llmzero_trainer.tasks.base import LoadedTask, Question, draw_splits, take_o
 
 SEED = 2
 HARD = 0.5
+LONGEST = 30
 
 
 def load(options: Mapping[str, Any], train_options: Mapping[str, Any], sizes: Splits) -> LoadedTask:
@@ -57,3 +58,8 @@ def score(completion: str, question: Question) -> float:
     """1 where everything from the first ``>`` on is right."""
     _, mark, rest = completion.strip().partition(">")
     return float(mark + rest == question.answer)
+
+
+def brevity(completions: list[str], **columns: Any) -> list[float]:
+    """TRL's reward signature: minus the characters said, as a share of a rambled hard answer."""
+    return [-min(1.0, len(said) / LONGEST) for said in completions]
