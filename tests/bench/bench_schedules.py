@@ -4,9 +4,10 @@
 
 A study is a search with ``strategy: {name: grid, options: {schedules: true}}``: a tree of all
 sequences, the constants among them. Searches behind it in the same file add more constants, of
-other settings. The best schedule and the best constant are chosen on the first half of the seeds
-and confirmed on the second; both by the best stage along the path, so that a constant may keep its
-best checkpoint. A study goes on where it was cut off.
+other settings. They are compared at equal tokens generated in training, for several budgets: each
+path counts by its best stage within the budget, so that a constant may keep its best checkpoint.
+The best schedule and the best constant are chosen on the first half of the seeds and confirmed on
+the second. A study goes on where it was cut off.
 """
 
 import argparse
@@ -27,6 +28,11 @@ from llmzero.local.store import read_run
 
 Schedule = tuple[str, ...]
 """Settings of each stage, in words."""
+Course = list[tuple[int, float]]
+"""Tokens generated up to the end of each stage, and its value on the search split; first the base
+model's, at no tokens."""
+SHARES = (0.25, 0.5, 0.75, 1.0)
+"""Budgets, as shares of what the dearest path generates."""
 
 
 def main() -> None:
@@ -40,8 +46,8 @@ def main() -> None:
         options.error("--seeds: one half chooses and the other confirms, 2 is the least")
     for file in given.studies:
         documents = list(yaml.safe_load_all(file.read_text()))
-        name = documents[0]["metadata"]["name"]
-        values: dict[int, dict[Schedule, float]] = {}
+        title = documents[0]["metadata"]["name"]
+        values: dict[int, dict[Schedule, Course]] = {}
         for seed in range(1, given.seeds + 1):
             values[seed] = {}
             for document in documents:
@@ -49,12 +55,12 @@ def main() -> None:
                 values[seed] |= study(document, home, seed)
                 print(f"{home}: done", flush=True)
         found = {"study": file.name, "seeds": given.seeds, **compared(values)}
-        print(table(name, found), flush=True)
-        write(given.out, name, found)
+        print(table(title, found), flush=True)
+        write(given.out, title, found)
 
 
-def study(document: dict[str, Any], home: Path, seed: int) -> dict[Schedule, float]:
-    """Best value along each path of full depth, on the search split."""
+def study(document: dict[str, Any], home: Path, seed: int) -> dict[Schedule, Course]:
+    """Every path of full depth."""
     home.mkdir(parents=True, exist_ok=True)
     document["spec"]["strategy"]["seed"] = seed
     (home / "search.yaml").write_text(yaml.safe_dump(document))
@@ -67,7 +73,7 @@ def study(document: dict[str, Any], home: Path, seed: int) -> dict[Schedule, flo
     return paths(run.search, [n for n in run.nodes.values() if n.spec.purpose is Purpose.TRAIN])
 
 
-def paths(search: TrainingSearch, nodes: list[StageNode]) -> dict[Schedule, float]:
+def paths(search: TrainingSearch, nodes: list[StageNode]) -> dict[Schedule, Course]:
     by_name = {n.name: n for n in nodes}
     deepest = max(n.status.depth for n in nodes)
     found = {}
@@ -77,8 +83,12 @@ def paths(search: TrainingSearch, nodes: list[StageNode]) -> dict[Schedule, floa
         while at is not None:
             path.insert(0, at)
             at = by_name.get(at.spec.parent or "")
-        values = [n.status.result.value for n in path if n.status.result]
-        found[tuple(setting(n, search) for n in path)] = max(values, default=0.0)
+        tokens, course = 0, [(0, path[0].status.curve.scores[0].value)]
+        for node in path:
+            tokens += node.status.cost.train_tokens
+            if node.status.result:
+                course.append((tokens, node.status.result.value))
+        found[tuple(setting(n, search) for n in path)] = course
     return found
 
 
@@ -87,53 +97,67 @@ def setting(node: StageNode, search: TrainingSearch) -> str:
     return " ".join(f"{name}={node.spec.parameters[name]:g}" for name in searched)
 
 
-def compared(values: dict[int, dict[Schedule, float]]) -> dict[str, Any]:
+def compared(values: dict[int, dict[Schedule, Course]]) -> dict[str, Any]:
     seeds = sorted(values)
-    first, second = seeds[: len(seeds) // 2], seeds[len(seeds) // 2 :]
-    schedules = sorted(set.intersection(*(set(v) for v in values.values())))
-    constants = [s for s in schedules if len(set(s)) == 1]
-    changing = [s for s in schedules if len(set(s)) > 1]
-
-    def over(schedule: Schedule, which: list[int]) -> float:
-        return float(np.mean([values[s][schedule] for s in which]))
-
-    ranked = sorted(changing, key=lambda s: -over(s, first))
-    constant = max(constants, key=lambda s: over(s, first))
-    gaps = np.array([values[s][ranked[0]] - values[s][constant] for s in second])
-    gap: Interval = bootstrap([gaps], mean)
+    known = sorted(set.intersection(*(set(v) for v in values.values())))
+    most = max(course[-1][0] for v in values.values() for course in v.values())
+    constants = [s for s in known if len(set(s)) == 1]
     return {
         "machine": f"{platform.machine()}, {platform.python_version()}",
-        "schedules": len(changing),
-        "constants": {c[0]: [values[s][c] for s in seeds] for c in constants},
-        "best": {" | ".join(s): [values[i][s] for i in seeds] for s in ranked[:5]},
-        "chosen": {"schedule": " | ".join(ranked[0]), "constant": constant[0]},
-        "confirmed": {
-            "schedule": over(ranked[0], second),
-            "constant": over(constant, second),
-            "difference": [gap.value, gap.low, gap.high],
-            "seeds": second,
-        },
+        "constants": len(constants),
+        "schedules": len(known) - len(constants),
+        "budgets": [at_budget(values, known, constants, int(share * most)) for share in SHARES],
+        "paths": {name(s): [values[i][s] for i in seeds] for s in known},
     }
 
 
-def table(name: str, found: dict[str, Any]) -> str:
-    held = found["confirmed"]
-    gap, low, high = held["difference"]
-    rows = [f"## {name}: {found['schedules']} schedules, {len(found['constants'])} constants"]
-    for kind in ("constants", "best"):
-        for words, by_seed in found[kind].items():
-            rows.append(f"{np.mean(by_seed):.3f}  {words}  {[round(v, 3) for v in by_seed]}")
-    rows.append(
-        f"chosen on the first half, confirmed on seeds {held['seeds']}: schedule "
-        f"{held['schedule']:.3f}, constant {held['constant']:.3f}, difference {gap:+.3f} "
-        f"[{low:+.3f}, {high:+.3f}]"
-    )
+def at_budget(
+    values: dict[int, dict[Schedule, Course]],
+    known: list[Schedule],
+    constants: list[Schedule],
+    tokens: int,
+) -> dict[str, Any]:
+    seeds = sorted(values)
+    first, second = seeds[: len(seeds) // 2], seeds[len(seeds) // 2 :]
+
+    def reached(schedule: Schedule, seed: int) -> float:
+        return max(value for spent, value in values[seed][schedule] if spent <= tokens)
+
+    def over(schedule: Schedule) -> float:
+        return float(np.mean([reached(schedule, s) for s in first]))
+
+    changing = [s for s in known if s not in constants]
+    schedule, constant = max(changing, key=over), max(constants, key=over)
+    gaps = np.array([reached(schedule, s) - reached(constant, s) for s in second])
+    gap: Interval = bootstrap([gaps], mean)
+    return {
+        "tokens": tokens,
+        "schedule": {name(schedule): [reached(schedule, s) for s in seeds]},
+        "constant": {name(constant): [reached(constant, s) for s in seeds]},
+        "best schedule by seed": [max(reached(c, s) for c in changing) for s in seeds],
+        "best constant by seed": [max(reached(c, s) for c in constants) for s in seeds],
+        "confirmed": {"seeds": second, "difference": [gap.value, gap.low, gap.high]},
+    }
+
+
+def name(schedule: Schedule) -> str:
+    return schedule[0] if len(set(schedule)) == 1 else " | ".join(schedule)
+
+
+def table(title: str, found: dict[str, Any]) -> str:
+    rows = [f"## {title}: {found['schedules']} schedules, {found['constants']} constants"]
+    for budget in found["budgets"]:
+        gap, low, high = budget["confirmed"]["difference"]
+        rows.append(f"{budget['tokens']} tokens: difference {gap:+.3f} [{low:+.3f}, {high:+.3f}]")
+        for kind in ("schedule", "constant"):
+            ((words, by_seed),), best = budget[kind].items(), budget[f"best {kind} by seed"]
+            rows.append(f"  {kind}: {words}: {by_seed}; the best of each seed: {best}")
     return "\n".join(rows)
 
 
-def write(path: Path, name: str, found: dict[str, Any]) -> None:
+def write(path: Path, title: str, found: dict[str, Any]) -> None:
     known = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps({**known, name: found}, indent=1) + "\n")
+    path.write_text(json.dumps({**known, title: found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
