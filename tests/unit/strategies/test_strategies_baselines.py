@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from simulated_engine import PARAMETERS, START, SimulatedEngine, make_search
 from trees import Grower
+from troubled import charged, in_flight, troubled
 
 from llmzero import strategies
 from llmzero.api.parameters import Parameter
@@ -60,32 +61,7 @@ def engines(draw: st.DrawFn, only: tuple[str, ...] = ()) -> SimulatedEngine:
         seed=draw(st.integers(0, 99)),
         early_stopping=EarlyStopping(margin=0.02, looks=1, grace=0.2),
     )
-    return SimulatedEngine(
-        search,
-        seed=draw(st.integers(0, 10_000)),
-        out_of_memory=draw(st.sampled_from([0.0, 0.1, 0.5])),
-        diverge=draw(st.sampled_from([0.0, 0.1])),
-        crash=draw(st.sampled_from([0.0, 0.1])),
-        retry=draw(st.sampled_from([0.0, 0.2])),
-    )
-
-
-def charged(engine: SimulatedEngine) -> float:
-    full, total = engine.search.spec.stage.steps, 0.0
-    for node in engine.trains():
-        ran = node.status.step / full
-        match node.status.phase:
-            case Phase.STOPPED:
-                total += ran
-            case Phase.FAILED:
-                total += max(ran, 0.25)
-            case _:
-                total += node.spec.steps / full
-    return total
-
-
-def in_flight(engine: SimulatedEngine) -> int:
-    return sum(not n.status.phase.final for n in engine.nodes.values())
+    return draw(troubled(search))
 
 
 # Every strategy ------------------------------------------------------------------------------
