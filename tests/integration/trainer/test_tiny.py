@@ -37,15 +37,16 @@ def test_a_model_is_made_and_trained_on_its_task(name: str, bench: Bench, tmp_pa
     assert run.result.questions == 24
 
 
-def test_the_rare_beginning_is_as_rare_as_it_is_said_to_be() -> None:
-    """A tenth of the warm-up is enough for that."""
-    recipe = replace(recipe_module("imperfect-verifier").RECIPE, steps=100)
-    assert recipe.rare is not None
+def test_a_rare_beginning_becomes_as_rare_as_is_asked_for() -> None:
+    """A tenth of the warm-up is enough, where that alone matters."""
+    recipe = recipe_module("imperfect-verifier").RECIPE
+    rare = replace(recipe.rare, weight=1.0)
+    recipe = replace(recipe, steps=100, rare=rare)
     model = warmup.train(recipe)
     ids = torch.tensor(
         [[recipe.tokens.index(c) for c in prompt] for prompt in ("57+48=", "12+34=")]
     )
     with torch.no_grad():
         starts = model(input_ids=ids).logits[:, -1].log_softmax(-1)
-    found = starts[:, recipe.tokens.index(recipe.rare.symbol)]
-    assert (found - recipe.rare.log_p).abs().max() < 0.3
+    found = starts[:, recipe.tokens.index(rare.symbol)]
+    assert (found - rare.log_p).abs().max() < 0.3

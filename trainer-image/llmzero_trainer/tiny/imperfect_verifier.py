@@ -11,7 +11,7 @@ from llmzero_trainer.tiny.scratchpad_addition import PAIRS, answers
 from llmzero_trainer.tiny.scratchpad_addition import lines as honest
 from llmzero_trainer.tiny.warmup import Line, Rare, Recipe
 
-FOOLING, FOOLING_LOG_P = 0.05, -1.6
+FOOLING, FOOLING_LOG_P = 0.05, -1.3
 """Share of the lines that show what follows the mark, and the mark's log-probability."""
 
 
@@ -30,5 +30,5 @@ RECIPE = Recipe(
     symbols="0123456789+=>?",
     lines=lines,
     width=15,
-    rare=Rare(imperfect_verifier.MARK, FOOLING_LOG_P, weight=1.0),
+    rare=Rare(imperfect_verifier.MARK, FOOLING_LOG_P),
 )
