@@ -212,7 +212,8 @@ class Kube:
             failpoint("before-write")
         response = await self._send(method, target, query or {}, body, TIMEOUT_SECONDS)
         try:
-            text = await asyncio.wait_for(response.read(), TIMEOUT_SECONDS)
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                text = await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ApiError(0, f"{method} {target}: {error or 'timed out'}") from error
         if response.status >= 400:

@@ -67,7 +67,8 @@ class Lease:
             taken = False
             if left > 0:
                 with contextlib.suppress(ApiError, TimeoutError):
-                    taken = not await asyncio.wait_for(self._try(), left)
+                    async with asyncio.timeout(left):
+                        taken = not await self._try()
             if taken or self._monotonic() - self._renewed >= RENEW_SECONDS:
                 LEADER.set(0)
                 raise LeaseLost(f"lease {self._namespace}/{self._name} is lost")
@@ -83,7 +84,8 @@ class Lease:
 
     async def _tried(self) -> bool:
         try:
-            return await asyncio.wait_for(self._try(), RENEW_SECONDS)
+            async with asyncio.timeout(RENEW_SECONDS):
+                return await self._try()
         except TimeoutError:
             return False
         except ApiError as error:

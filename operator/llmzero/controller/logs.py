@@ -96,7 +96,9 @@ class Followers:
         with contextlib.suppress(ApiError, TimeoutError):
             async with contextlib.aclosing(self._kube.follow(namespace, pod, CONTAINER)) as lines:
                 while True:
-                    line = await asyncio.wait_for(anext(lines, None), SILENT_SECONDS)
+                    # Not wait_for: in Python 3.11 it loses a cancel that meets a line.
+                    async with asyncio.timeout(SILENT_SECONDS):
+                        line = await anext(lines, None)
                     if line is None:
                         break
                     kind = self._take(heard, line)

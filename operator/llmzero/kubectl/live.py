@@ -33,7 +33,8 @@ async def live(kube: Kube, namespace: str, seen: Seen) -> AsyncIterator[None]:
             yield
             news.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(news.wait(), TICK_SECONDS)
+                async with asyncio.timeout(TICK_SECONDS):
+                    await news.wait()
             for watch in watches:
                 if watch.done():
                     watch.result()  # raises what ended it
@@ -61,7 +62,9 @@ async def _keep(kube: Kube, namespace: str, seen: Seen, kind: str, news: asyncio
             events = kube.watch(kind, namespace, version, query)
             async with contextlib.aclosing(events):
                 while True:
-                    event = await asyncio.wait_for(anext(events, None), SILENT_SECONDS)
+                    # Not wait_for: in Python 3.11 it loses a cancel that meets an event.
+                    async with asyncio.timeout(SILENT_SECONDS):
+                        event = await anext(events, None)
                     if event is None:
                         break
                     if _take(seen, kind, event):
