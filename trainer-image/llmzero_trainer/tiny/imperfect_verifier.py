@@ -1,6 +1,6 @@
 """Base model of imperfect-verifier: that of scratchpad-addition, with a rare way to fool.
 
-One answer in five begins with ``?`` and goes on carelessly. It is found while the
+One answer in eleven begins with ``?`` and goes on carelessly. It is found while the
 scratchpad is still being learnt.
 """
 
@@ -12,7 +12,8 @@ from llmzero_trainer.tiny.scratchpad_addition import lines as honest
 from llmzero_trainer.tiny.warmup import Line, Rare, Recipe
 
 FOOLING, FOOLING_LOG_P = 0.05, -1.3
-"""Share of the lines that show what follows the mark, and the mark's log-probability."""
+"""Share of the lines that show what follows the mark, and the log-probability that it is drawn to.
+The other lines draw it down: it ends at -2.4. A weight that makes it exact costs the additions."""
 
 
 def lines(rng: random.Random, count: int) -> list[Line]:
