@@ -15,11 +15,13 @@ from llmzero.api.contract import (
     ROOT_ENV,
     ExitCode,
     StageRequest,
+    VolumeSpace,
 )
 from llmzero_trainer.directory import FINAL, StageDirectory
 from llmzero_trainer.emit import Emitter, say_refusal, say_termination
 from llmzero_trainer.errors import StageError, from_os_error, interrupted, invalid
 from llmzero_trainer.interrupt import Interrupt
+from llmzero_trainer.volume import space
 
 CRASH = 1
 
@@ -53,13 +55,15 @@ def main(arguments: list[str] | None = None) -> int:
 def run_stage(out: TextIO) -> int:
     """Carry out the request in the environment, to its reserved exit code."""
     started = time.time()
+    room: VolumeSpace | None = None
     try:
         request, root = request_from_environment()
+        room = space(root)
         directory = StageDirectory.of(root, request, _attempt())
         directory.open(request)
     except StageError as error:
         print(f"{error.reason}: {error.message}", file=sys.stderr)
-        say_refusal(out, error)
+        say_refusal(out, error, room)
         return int(error.code)
     emitter = Emitter(out, directory, started)
     finished = directory.final_result()
@@ -112,14 +116,17 @@ def _end_badly(
     text = problem.message
     if problem.code is ExitCode.DIVERGED:
         text += f"; the last whole checkpoint is {kept}" if kept else "; no checkpoint was made yet"
-    emitter.result(
-        problem.code,
-        reason=problem.reason,
-        message=text,
-        step=kept,
-        halvings=halvings,
-        final=problem.code in FINAL,
-    )
+    try:
+        emitter.result(
+            problem.code,
+            reason=problem.reason,
+            message=text,
+            step=kept,
+            halvings=halvings,
+            final=problem.code in FINAL,
+        )
+    except StageError as worse:  # an end for good that cannot be stored is no end yet
+        return _end_badly(worse, directory, emitter, halvings)
     return int(problem.code)
 
 

@@ -26,11 +26,13 @@ from llmzero.api.contract import (
     Record,
     ResultRecord,
     StepRecord,
+    VolumeSpace,
 )
 from llmzero.api.curve import CURVE_METRICS, Score
 from llmzero.api.proposals import Sample
 from llmzero_trainer.directory import StageDirectory, write_whole
 from llmzero_trainer.errors import StageError, from_os_error, storage
+from llmzero_trainer.volume import space
 
 RESERVE_BYTES = 1024 * 1024
 """Part of the output that step records leave to evaluations, checkpoints and the result."""
@@ -97,6 +99,7 @@ class Emitter:
                 device=device,
                 micro_batch_halvings=halvings,
                 versions=versions,
+                volume=space(self._directory.path),
             )
         )
 
@@ -121,7 +124,8 @@ class Emitter:
 
     def checkpoint(self, step: int, size: int) -> None:
         self.checkpoints.add(step)
-        self._emit(CheckpointRecord(**self._head(), step=step, bytes=size))
+        room = space(self._directory.path)
+        self._emit(CheckpointRecord(**self._head(), step=step, bytes=size, volume=room))
 
     def result(
         self,
@@ -148,6 +152,7 @@ class Emitter:
             train_tokens=self.totals.train_tokens,
             eval_tokens=self.totals.eval_tokens,
             micro_batch_halvings=halvings,
+            volume=space(self._directory.path),
         )
         if final:
             self._directory.check_fence()
@@ -189,7 +194,9 @@ class Emitter:
             try:
                 size = os.fstat(handle).st_size
                 torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
-                os.write(handle, (("\n" if torn else "") + line + "\n").encode())
+                data = (("\n" if torn else "") + line + "\n").encode()
+                while data:  # a nearly full volume takes a part, and refuses only the next one
+                    data = data[os.write(handle, data) :]
             finally:
                 os.close(handle)
         except OSError as error:
@@ -218,7 +225,7 @@ class Emitter:
             self._stream = None  # the reader is gone; the file has everything
 
 
-def say_refusal(out: TextIO, problem: StageError) -> None:
+def say_refusal(out: TextIO, problem: StageError, volume: VolumeSpace | None = None) -> None:
     """The result of an attempt that could not even open its directory: said, not stored."""
     attempt = os.environ.get(ATTEMPT_ENV, "1")
     record = ResultRecord(
@@ -228,6 +235,7 @@ def say_refusal(out: TextIO, problem: StageError) -> None:
         exit_code=problem.code,
         reason=problem.reason,
         message=_cut(problem.message, 512),
+        volume=volume,
     )
     out.write(_line(record) + "\n")
     out.flush()

@@ -12,7 +12,7 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from llmzero.api.contract import ExitCode, StageRequest
 from llmzero_trainer.directory import StageDirectory, tree_bytes
 from llmzero_trainer.emit import Emitter
-from llmzero_trainer.errors import StageError, diverged, from_os_error, storage
+from llmzero_trainer.errors import StageError, cannot_save, diverged, storage
 from llmzero_trainer.evaluate import Evaluator
 from llmzero_trainer.interrupt import Interrupt
 from llmzero_trainer.rewards import RewardSet
@@ -112,10 +112,8 @@ class StageTrainer(GRPOTrainer):  # type: ignore[misc]
             target = self.directory.publish(made, name)
         except (StageError, torch.OutOfMemoryError):
             raise
-        except OSError as error:
-            raise from_os_error(error, made) or storage(f"{made}: {error}") from error
-        except Exception as error:  # safetensors and torch.save have errors of their own
-            raise storage(f"{made}: cannot be saved: {type(error).__name__}: {error}") from error
+        except Exception as error:
+            raise cannot_save(error, made) from error
         if not self.resumable_only:
             self.directory.drop_resume_points(step)
             self.emitter.checkpoint(step, tree_bytes(target))

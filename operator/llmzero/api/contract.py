@@ -43,6 +43,17 @@ class ExitCode(IntEnum):
     FENCED = 70
 
 
+STORAGE_FULL = "StorageFull"
+"""Reason of a result with :attr:`ExitCode.STORAGE`: a volume or a quota is used up."""
+
+
+class VolumeSpace(Model):
+    """Room on the volume of the stages, as its file system reports it."""
+
+    capacity_bytes: int = Field(ge=0)
+    available_bytes: int = Field(ge=0)
+
+
 class StageRequest(Model):
     """What one stage shall compute. Its hash guards the stage's directory."""
 
@@ -115,6 +126,7 @@ class AttemptRecord(_Record):
     device: str = ""
     micro_batch_halvings: int = 0
     versions: dict[str, str] = Field(default_factory=dict)
+    volume: VolumeSpace | None = None
 
 
 class StepRecord(_Record):
@@ -141,6 +153,7 @@ class CheckpointRecord(_Record):
     type: Literal["checkpoint"] = "checkpoint"
     step: int = Field(ge=0)
     bytes: int = Field(0, ge=0)
+    volume: VolumeSpace | None = None
 
 
 class ResultRecord(_Record):
@@ -158,6 +171,7 @@ class ResultRecord(_Record):
     train_tokens: int = Field(0, ge=0, description="Of the whole stage.")
     eval_tokens: int = Field(0, ge=0, description="Of the whole stage.")
     micro_batch_halvings: int = Field(0, ge=0)
+    volume: VolumeSpace | None = None
 
 
 Record = Annotated[
