@@ -69,6 +69,11 @@ class Meter:
             return math.inf
         return (self.limit - self.used) * spent / self.trained - reserved
 
+    @property
+    def share(self) -> float:
+        """Of the limit, what is used; 0 where there is none."""
+        return 0.0 if self.limit is None else self.used / self.limit
+
     def settle(self, amount: float) -> None:
         self.used += amount
         self.trained += amount
@@ -106,6 +111,17 @@ class Account:
         """Full stages' worth of steps that may still be reserved."""
         meters = [m.left(self.spent, self.reserved) for m in (self.seconds, self.tokens)]
         return max(min(self.limit - self.used, *meters), 0.0)
+
+    @property
+    def expected(self) -> float:
+        """Full stages that the whole budget pays: fewer than its limit where hours or tokens run
+        out before, as far as the stages so far tell."""
+        return self.used + self.left
+
+    @property
+    def progress(self) -> float:
+        """Share of the budget that is spent and reserved, by whichever limit is nearest."""
+        return max(self.used / self.limit, self.seconds.share, self.tokens.share)
 
     def affords(self, stages: float) -> bool:
         return max(stages, FAILURE_FLOOR) <= self.left + SLACK

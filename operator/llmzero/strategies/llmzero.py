@@ -63,8 +63,9 @@ class LLMZero(ProposingStrategy):
         warm = self.options.get("warmStart")
         self.warm = None if warm is None else WarmStart(warm, spec)
         self.rung_steps = rung(tree.stage_steps, spec.stage.eval_every)
-        width = root_width(spec.budget.stages, spec.strategy.max_depth, spec.strategy.parallelism)
-        self.rungs = rung_count(spec.budget.stages, self.rung_steps / tree.stage_steps, width)
+        stages = tree.account.expected
+        width = root_width(stages, spec.strategy.max_depth, spec.strategy.parallelism)
+        self.rungs = rung_count(stages, self.rung_steps / tree.stage_steps, width)
         self._fruitless_tries = 0
         self._tired = False
         self._seen = len(tree)
@@ -200,8 +201,9 @@ class LLMZero(ProposingStrategy):
         """The line with the best outlook goes on, once screen and tree are paid for: as it is
         where it is healthy, treated where its last stage shows a pathology."""
         tree, account = self.tree, self.tree.account
-        begun = (SEGMENTS["screen"] + SEGMENTS["tree"]) * account.limit
-        if account.used - account.by_segment["promote"] + SLACK < begun:
+        begun = SEGMENTS["screen"] + SEGMENTS["tree"]
+        repeated = account.by_segment["promote"] / account.limit
+        if account.progress - repeated + SLACK < begun:
             return ()
         running = tree.columns["segment"] == SEGMENT_NAMES.index("finish")
         if (running & tree.of_kind(Kind.IN_FLIGHT)).sum() >= LINES:

@@ -96,6 +96,31 @@ def test_a_search_within_tokens_ends() -> None:
     assert 150_000 < ledger.train_tokens + ledger.eval_tokens <= 300_000
 
 
+def test_progress_is_that_of_the_limit_that_is_nearest() -> None:
+    account = Account.of(Budget(stages=100, tokens=1_000_000, gpu_hours=10))
+    assert account.progress == 0 and account.expected == 100
+    account.settle(2.0, "tree", 3600, 300_000)
+    assert account.progress == pytest.approx(0.3)
+    assert account.expected == pytest.approx(2 + 2 * 7 / 3)
+    account.seconds.used += 9 * 3600
+    assert account.progress == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("limit", [{"tokens": 500_000}, {"gpu_hours": 0.3}])
+def test_a_search_that_tokens_or_hours_end_is_divided_like_one_that_stages_end(
+    limit: dict[str, float],
+) -> None:
+    """Not only rungs, as for a budget of 200 stages: paths grow, and some are finished."""
+    from simulated_engine import SimulatedEngine
+
+    engine = SimulatedEngine(make_search(budget=Budget(stages=200, **limit)))
+    engine.run()
+    trains = engine.trains()
+    charges = {n: sum(t.spec.steps for t in trains if t.spec.segment == n) for n in SEGMENTS}
+    assert charges["finish"] >= 0.15 * sum(charges.values())
+    assert charges["screen"] <= 0.6 * sum(charges.values())
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
