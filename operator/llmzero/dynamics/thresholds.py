@@ -56,6 +56,9 @@ class Thresholds:
     entropy_explosion_ratio: float = 1.5
     """Ours: above 1.5x the stage's start while the reward falls."""
     entropy_explosion_extreme: float = 4.0
+    guessing: float = 1.0
+    """Ours, nats a token: most tokens are guesses, and a long answer is not guessed right. Where
+    all groups fail, cooler samples find a success and hotter ones do not."""
 
     clipped_ratio: float = 0.10
     """Ours: report truncation above 10 %."""

@@ -208,6 +208,12 @@ def _dead_groups(f: Finding) -> Iterator[Remedy]:
             expected,
         )
     else:
+        if f.feature("entropy_end", 0.0) > THRESHOLDS.guessing:
+            yield Remedy(
+                together(p.shift("temperature", -0.2), p.grow("num_generations")),
+                "most groups fail alike, and most tokens are guesses: narrower samples",
+                expected,
+            )
         yield Remedy(
             together(p.grow("num_generations"), p.shift("temperature", 0.1)),
             "most groups fail alike: larger groups and wider samples find a first success",

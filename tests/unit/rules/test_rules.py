@@ -70,6 +70,12 @@ def first(
         (
             K.ZERO_VARIANCE_GROUPS,
             0.6,
+            {"reward_end": 0.0, "entropy_end": 1.9},
+            {"num_generations": 16, "temperature": 0.8},
+        ),
+        (
+            K.ZERO_VARIANCE_GROUPS,
+            0.6,
             {"reward_end": 0.9},
             {"temperature": 1.2, "learning_rate": 3.9e-5},
         ),
