@@ -6,12 +6,13 @@ A study is a search with ``strategy: {name: grid, options: {schedules: true}}``:
 sequences, the constants among them. Searches behind it in the same file add more constants, of
 other settings. They are compared at equal tokens generated in training, for several budgets: each
 path counts by its best stage within the budget, so that a constant may keep its best checkpoint.
-The best schedule and the best constant are chosen on the first half of the seeds and confirmed on
-the second. A study goes on where it was cut off.
+The best schedule and the best constant of each budget are chosen on the first half of the seeds,
+and trained anew on the second, which confirms them. A study goes on where it was cut off.
 """
 
 import argparse
 import json
+import math
 import platform
 import subprocess
 import sys
@@ -48,15 +49,45 @@ def main() -> None:
         documents = list(yaml.safe_load_all(file.read_text()))
         title = documents[0]["metadata"]["name"]
         values: dict[int, dict[Schedule, Course]] = {}
-        for seed in range(1, given.seeds + 1):
-            values[seed] = {}
-            for document in documents:
-                home = given.dir / document["metadata"]["name"] / str(seed)
-                values[seed] |= study(document, home, seed)
-                print(f"{home}: done", flush=True)
-        found = {"study": file.name, "seeds": given.seeds, **compared(values)}
+        first = range(1, given.seeds // 2 + 1)
+        for seed in first:
+            values[seed] = studies(documents, given.dir, seed)
+        chosen = {s for _, pair in choices(values) for s in pair}
+        fewer = [d for d in (narrowed(document, chosen) for document in documents) if d]
+        for seed in range(first.stop, given.seeds + 1):
+            values[seed] = studies(fewer, given.dir, seed)
+        found = {"study": file.name, "seeds": given.seeds, **compared(values, len(first))}
         print(table(title, found), flush=True)
         write(given.out, title, found)
+
+
+def studies(documents: list[dict[str, Any]], directory: Path, seed: int) -> dict[Schedule, Course]:
+    found: dict[Schedule, Course] = {}
+    for document in documents:
+        home = directory / document["metadata"]["name"] / str(seed)
+        found |= study(document, home, seed)
+        print(f"{home}: done", flush=True)
+    return found
+
+
+def narrowed(document: dict[str, Any], chosen: set[Schedule]) -> dict[str, Any] | None:
+    """The study with the choices that the chosen paths are made of; None where none is its own."""
+    spec = document["spec"]
+    names = [p["name"] for p in spec["parameters"]]
+    stages = [dict(w.split("=") for w in stage.split()) for path in chosen for stage in path]
+    stages = [s for s in stages if list(s) == names]
+    if not stages:
+        return None
+    parameters = []
+    for old in spec["parameters"]:
+        wanted = {s[old["name"]] for s in stages}
+        kept = [c for c in old["choices"] if f"{c:g}" in wanted]
+        parameters.append({**old, "choices": kept, "initial": kept[0]})
+    points = math.prod(len(p["choices"]) for p in parameters)
+    depth = spec["strategy"]["maxDepth"]
+    every = spec["strategy"]["options"].get("schedules", False)
+    count = sum(points**d for d in range(1, depth + 1)) if every else points * depth
+    return {**document, "spec": {**spec, "parameters": parameters, "budget": {"stages": count}}}
 
 
 def study(document: dict[str, Any], home: Path, seed: int) -> dict[Schedule, Course]:
@@ -97,46 +128,54 @@ def setting(node: StageNode, search: TrainingSearch) -> str:
     return " ".join(f"{name}={node.spec.parameters[name]:g}" for name in searched)
 
 
-def compared(values: dict[int, dict[Schedule, Course]]) -> dict[str, Any]:
-    seeds = sorted(values)
+def choices(values: dict[int, dict[Schedule, Course]]) -> list[tuple[int, list[Schedule]]]:
+    """By budget in tokens: the schedule and the constant that do best on these seeds."""
     known = sorted(set.intersection(*(set(v) for v in values.values())))
+    kinds = [[s for s in known if len(set(s)) > 1], [s for s in known if len(set(s)) == 1]]
     most = max(course[-1][0] for v in values.values() for course in v.values())
+
+    def over(schedule: Schedule, tokens: int) -> float:
+        return float(np.mean([reached(v[schedule], tokens) for v in values.values()]))
+
+    return [
+        (tokens, [max(kind, key=lambda s: over(s, tokens)) for kind in kinds])
+        for tokens in (int(share * most) for share in SHARES)
+    ]
+
+
+def reached(course: Course, tokens: int) -> float:
+    return max(value for spent, value in course if spent <= tokens)
+
+
+def compared(values: dict[int, dict[Schedule, Course]], first: int) -> dict[str, Any]:
+    seeds = sorted(values)
+    known = sorted(values[seeds[0]])
     constants = [s for s in known if len(set(s)) == 1]
+    chosen = choices({s: values[s] for s in seeds[:first]})
     return {
         "machine": f"{platform.machine()}, {platform.python_version()}",
         "constants": len(constants),
         "schedules": len(known) - len(constants),
-        "budgets": [at_budget(values, known, constants, int(share * most)) for share in SHARES],
-        "paths": {name(s): [values[i][s] for i in seeds] for s in known},
+        "budgets": [at_budget(values, seeds[first:], *choice) for choice in chosen],
+        "paths": {name(s): [values[i].get(s) for i in seeds] for s in known},
     }
 
 
 def at_budget(
     values: dict[int, dict[Schedule, Course]],
-    known: list[Schedule],
-    constants: list[Schedule],
+    fresh: list[int],
     tokens: int,
+    pair: list[Schedule],
 ) -> dict[str, Any]:
-    seeds = sorted(values)
-    first, second = seeds[: len(seeds) // 2], seeds[len(seeds) // 2 :]
-
-    def reached(schedule: Schedule, seed: int) -> float:
-        return max(value for spent, value in values[seed][schedule] if spent <= tokens)
-
-    def over(schedule: Schedule) -> float:
-        return float(np.mean([reached(schedule, s) for s in first]))
-
-    changing = [s for s in known if s not in constants]
-    schedule, constant = max(changing, key=over), max(constants, key=over)
-    gaps = np.array([reached(schedule, s) - reached(constant, s) for s in second])
+    scores = [[reached(values[i][s], tokens) for i in sorted(values)] for s in pair]
+    gaps = np.array([reached(values[i][pair[0]], tokens) for i in fresh])
+    gaps -= [reached(values[i][pair[1]], tokens) for i in fresh]
     gap: Interval = bootstrap([gaps], mean)
     return {
         "tokens": tokens,
-        "schedule": {name(schedule): [reached(schedule, s) for s in seeds]},
-        "constant": {name(constant): [reached(constant, s) for s in seeds]},
-        "best schedule by seed": [max(reached(c, s) for c in changing) for s in seeds],
-        "best constant by seed": [max(reached(c, s) for c in constants) for s in seeds],
-        "confirmed": {"seeds": second, "difference": [gap.value, gap.low, gap.high]},
+        "schedule": {name(pair[0]): scores[0]},
+        "constant": {name(pair[1]): scores[1]},
+        "confirmed": {"seeds": fresh, "difference": [gap.value, gap.low, gap.high]},
     }
 
 
@@ -150,8 +189,8 @@ def table(title: str, found: dict[str, Any]) -> str:
         gap, low, high = budget["confirmed"]["difference"]
         rows.append(f"{budget['tokens']} tokens: difference {gap:+.3f} [{low:+.3f}, {high:+.3f}]")
         for kind in ("schedule", "constant"):
-            ((words, by_seed),), best = budget[kind].items(), budget[f"best {kind} by seed"]
-            rows.append(f"  {kind}: {words}: {by_seed}; the best of each seed: {best}")
+            ((words, by_seed),) = budget[kind].items()
+            rows.append(f"  {kind}: {words}: {by_seed}")
     return "\n".join(rows)
 
 
