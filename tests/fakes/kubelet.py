@@ -5,7 +5,7 @@ pod bound to the node speaks the stage contract through its log and its terminat
 the objective of :mod:`tests.fakes.fake_trainer`. ``faults`` maps a stage's path (or "*") to a list
 of ``{"attempt": 1, "pod": 1, "kind": ..., "step": n, "code": n}``, kinds:
 
-* exit     says a result with ``code`` at ``step`` and exits with it
+* exit     says a result with ``code``, ``reason`` and ``text`` at ``step`` and exits with it
 * crash    exit code 1, no result
 * oom      the container is killed over its limit: 137, OOMKilled
 * mute     exits 0, the termination message and the result record are missing
@@ -494,7 +494,8 @@ class FakeStage:
             match fault["kind"]:
                 case "exit":
                     text = f"fake fault at step {step}"
-                    await self._result(fault["code"], None, [], message=text, step=step)
+                    why, reason = fault.get("text", text), fault.get("reason", "")
+                    await self._result(fault["code"], None, [], why, step, reason)
                     return True
                 case "crash":
                     await self.kubelet._end(self.pod, 1, "")
@@ -518,6 +519,7 @@ class FakeStage:
         faults: list[Object],
         message: str = "",
         step: int | None = None,
+        reason: str = "",
     ) -> None:
         if any(f["kind"] == "mute" for f in faults):
             await self.kubelet._end(self.pod, code, "")
@@ -525,6 +527,7 @@ class FakeStage:
         said: Object = {
             "type": "result",
             "exitCode": code,
+            "reason": reason,
             "message": message,
             "step": self.request["steps"] if step is None else step,
             "deviceSeconds": 1.0,

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from llmzero.api.base import Model
+from llmzero.api.base import Model, Time
 from llmzero.api.curve import Score
 from llmzero.api.proposals import Sample
 from llmzero.api.spec import Evaluation, ModelSource, Task
@@ -52,6 +52,12 @@ class VolumeSpace(Model):
 
     capacity_bytes: int = Field(ge=0)
     available_bytes: int = Field(ge=0)
+
+
+class Volume(VolumeSpace):
+    """The room when a stage last spoke of it."""
+
+    at: Time
 
 
 class StageRequest(Model):

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 from pydantic import Field
 
 from llmzero.api.base import API_VERSION, Condition, Model, ObjectMeta, Time
+from llmzero.api.contract import Volume
 from llmzero.api.curve import Curve, Pathology
 from llmzero.api.proposals import Answered, Expansion, Sample, VerdictAnswer
 from llmzero.api.spec import SettingsMap
@@ -242,6 +243,7 @@ class StageStatus(Model):
     micro_batch_halvings: int = Field(
         0, ge=0, description="Rungs of the out-of-memory ladder that the stage ended on."
     )
+    volume: Volume | None = None
     stop: StopDecision | None = None
     audit: Audit | None = None
     expansion: Expansion | None = Field(

@@ -23,6 +23,7 @@ from llmzero.controller.storage import Claims
 from llmzero.controller.store import Group, Key, Store
 from llmzero.failpoints import failpoint
 from llmzero.search import lifecycle
+from llmzero.search.room import no_room
 
 AGAIN = timedelta(seconds=10)
 """Deadlines are looked at so often while stages are under way."""
@@ -138,7 +139,7 @@ class Reconciler:
         names = retention.due(group, waiting, self._clock())
         if names:
             await self._kube.delete_jobs(group.key[0], f"{JOB_LABEL} in ({','.join(names)})")
-        if under_way(group) or pruning:
+        if under_way(group) or pruning or any(no_room(n) for n in group.nodes.values()):
             return AGAIN
         return SLOW if waiting else None
 

@@ -18,6 +18,7 @@ from llmzero.controller.jobs import job_name
 from llmzero.controller.kube import ApiError, Kube
 from llmzero.controller.storage import Claim
 from llmzero.controller.store import Group, Key, Object, Store
+from llmzero.search.room import again_at, no_room
 
 log = logging.getLogger(__name__)
 
@@ -194,6 +195,15 @@ def _one_node(claim: Claim) -> tuple[str, str]:
     return "ReadWriteOnce", f"{words}. ReadWriteMany lets them spread"
 
 
+def _full(node: StageNode, claim: str | None) -> str:
+    at, last = again_at(node), [a for a in node.status.attempts if a.finished_at][-1]
+    when = f"again at {at:%H:%M:%S} UTC" if at else "again now"
+    words = (
+        f"{f'claim {claim}' if claim else 'the volume'} is full: stage {node.spec.path} is tried"
+    )
+    return f"{words} {when}, without being counted as failed. {last.message}"
+
+
 def _blocked(
     group: Group, under_way: list[StageNode], claim: Claim | None, now: datetime
 ) -> str | None:
@@ -202,6 +212,9 @@ def _blocked(
             f"PersistentVolumeClaim {claim.name} (spec.storage.claimName) is not there: create it "
             f"in namespace {group.key[0]}"
         )
+    full = sorted((n for n in group.nodes.values() if no_room(n)), key=lambda n: n.name)
+    if full:
+        return _full(full[0], claim.name if claim is not None else None)
     for node in under_way:
         name = job_name(node, node.status.attempt_count)
         words = deadlines.blocked(node, group.jobs.get(name), group.pods_of(name), now)

@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Protocol
 
 from llmzero import strategies
-from llmzero.api.contract import ExitCode
+from llmzero.api.contract import STORAGE_FULL, ExitCode
 from llmzero.api.search import SearchStatus, TrainingSearch
 from llmzero.api.stage import Outcome, Phase, StageNode, StageStatus, StopDecision
 from llmzero.failpoints import failpoint
@@ -169,6 +169,8 @@ class Runner:
             message,
             now,
             run.next_sequence,
+            # Whoever starts the run again has made room: the stage waits for nothing.
+            reason="Storage" if stage.result and stage.result.reason == STORAGE_FULL else "",
         )
 
     def _plan(self, ended: str | None = None) -> None:

@@ -7,7 +7,7 @@ reads a clock or does I/O.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from llmzero.api.contract import ExitCode, ResultRecord
+from llmzero.api.contract import STORAGE_FULL, ExitCode, ResultRecord
 from llmzero.api.curve import Score
 from llmzero.api.names import depth
 from llmzero.api.search import TrainingSearch
@@ -26,6 +26,7 @@ from llmzero.dynamics import diagnose
 from llmzero.search.budget import charge
 from llmzero.search.observer import StageObserver
 from llmzero.search.request import SPLITS, grpo_settings
+from llmzero.search.room import latest, told
 
 __all__ = ["StageObserver", "begin", "finish", "request_stop", "silent"]
 
@@ -123,6 +124,9 @@ def finish(
     ``next_sequence`` becomes the stage's place in the order of completions if it is final.
     ``reason``: what the engine knows of a crash, in one word (OOMKilled).
     """
+    if result is not None:
+        room = latest([node.status.volume, told(result)])
+        node = node.with_(status=node.status.with_(volume=room))
     status, stop = node.status, node.status.stop
     if result is not None and result.attempt < status.attempt_count and result.exit_code:
         result = None  # how an earlier attempt ended
@@ -167,10 +171,11 @@ def _interrupted(
     reason: str,
 ) -> StageStatus:
     """Back to Pending. Counted: crashes and silence. Not counted: what others did to the stage
-    (preemption, a lost node, a second pod, a suspended search)."""
+    (preemption, a lost node, a second pod, a full volume, a suspended search)."""
     status = node.status
     stop = status.stop.reason if status.stop is not None else None
-    outside = exit_code in (None, ExitCode.INTERRUPTED, ExitCode.FENCED)
+    full = exit_code == ExitCode.STORAGE and result is not None and result.reason == STORAGE_FULL
+    outside = full or exit_code in (None, ExitCode.INTERRUPTED, ExitCode.FENCED)
     counted = stop == "Silent" or (stop is None and not outside)
     why = stop or reason or (result.reason if result else "") or _crash(exit_code)
     begun_at = status.attempts[-1].checkpoint if status.attempts else 0
@@ -197,7 +202,8 @@ def _gave_up(search: TrainingSearch, status: StageStatus) -> str:
     if status.failed_attempts >= search.spec.budget.attempts:
         return f"{status.failed_attempts} attempts failed (spec.budget.attempts), the last one"
     if status.lost_attempts >= UNCOUNTED_LIMIT:
-        return f"{status.lost_attempts} attempts in a row were interrupted, the last one"
+        how = "found the volume full" if status.reason == STORAGE_FULL else "were interrupted"
+        return f"{status.lost_attempts} attempts in a row {how}, the last one"
     return ""
 
 

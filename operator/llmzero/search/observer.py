@@ -10,10 +10,12 @@ from llmzero.api.contract import (
     Record,
     ResultRecord,
     StepRecord,
+    Volume,
 )
 from llmzero.api.proposals import Sample
 from llmzero.api.stage import Phase, StageNode, StageStatus
 from llmzero.dynamics.curve import CurveBuilder
+from llmzero.search.room import latest, told
 
 KEPT_CHECKPOINTS = 64
 
@@ -36,6 +38,7 @@ class StageObserver:
         self._eval_tokens = 0
         self._started = 0
         self._halvings = 0
+        self._volume: Volume | None = None
         self.result: ResultRecord | None = None
 
     def take(self, record: Record) -> bool:
@@ -43,6 +46,7 @@ class StageObserver:
         if not self._heard[record.attempt].is_new(record):
             return False
         self._curve.add(record)
+        self._volume = latest([self._volume, told(record)])
         match record:
             case AttemptRecord():
                 if record.attempt > self._started:
@@ -79,6 +83,7 @@ class StageObserver:
             curve=self._curve.curve(),
             samples=self._samples[2] or status.samples,
             checkpoints=checkpoints,
+            volume=latest([status.volume, self._volume]),
             cost=status.cost.with_(
                 device_seconds=max(status.cost.device_seconds, seconds),
                 train_tokens=max(status.cost.train_tokens, self._train_tokens),

@@ -27,6 +27,7 @@ from llmzero.search.promotion import (
 )
 from llmzero.search.protocol import Maker, Proposed, Strategy
 from llmzero.search.retention import prunes
+from llmzero.search.room import again_at
 from llmzero.search.rows import Kind, Row
 from llmzero.search.status import Verdict, count_failures, make_status
 from llmzero.search.tree import Tree
@@ -263,8 +264,13 @@ class _Planner:
         waiting = [node for node in self.open if node.status.phase is Phase.PENDING]
         stopping = {d.node for d in self.decisions if isinstance(d, Stop)}
         waiting.sort(key=lambda n: (n.status.attempt_count == 0, _order(n)))
-        for node in [n for n in waiting if n.name not in stopping][: max(slots, 0)]:
+        waiting = [n for n in waiting if n.name not in stopping and not self._held(n)]
+        for node in waiting[: max(slots, 0)]:
             self.decisions.append(Start(node.name, node.status.attempt_count + 1))
+
+    def _held(self, node: StageNode) -> bool:
+        at = again_at(node)
+        return at is not None and self.now < at
 
     def _stop(self, nodes: Iterable[StageNode], reason: StopReason, message: str) -> None:
         for node in nodes:

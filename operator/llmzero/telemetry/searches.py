@@ -9,6 +9,7 @@ from llmzero.api.curve import PathologyKind
 from llmzero.api.search import SearchStatus, TrainingSearch
 from llmzero.api.stage import AnsweredBy, Outcome, Phase, Purpose, StageNode
 from llmzero.search.budget import SEGMENTS, charge
+from llmzero.search.room import latest
 from llmzero.telemetry.writer import Writer
 
 PHASES: Final[tuple[str, ...]] = get_args(SearchStatus.model_fields["phase"].annotation)
@@ -74,6 +75,14 @@ def _standing(
         labels,
         max((m for m in moments if m is not None), default=None),
     )
+    room = latest(n.status.volume for n in nodes)
+    if room is not None and status.phase not in ("Complete", "Failed", "Suspended"):
+        claim = {**labels, "persistentvolumeclaim": spec.storage.claim_name or ""}
+        for name, text, value in (
+            ("capacity", "Size of the volume, as a stage last saw it.", room.capacity_bytes),
+            ("available", "Room left on it, as a stage last saw it.", room.available_bytes),
+        ):
+            writer.gauge(f"llmzero_search_volume_{name}_bytes", text, claim, value)
     writer.gauge(
         "llmzero_search_approvals_waiting",
         "Answers of the agent that wait for a person.",

@@ -56,6 +56,10 @@ CLAIM = ',persistentvolumeclaim="checkpoints"'
 FREE = 'kubelet_volume_stats_available_bytes{namespace="research",persistentvolumeclaim="%s"}'
 SIZE = 'kubelet_volume_stats_capacity_bytes{namespace="research",persistentvolumeclaim="%s"}'
 FULL = {FREE % "checkpoints": "5x200", SIZE % "checkpoints": "100x200"}
+TOLD = {
+    **metric("search_volume_available_bytes", "5x200", CLAIM),
+    **metric("search_volume_capacity_bytes", "100x200", CLAIM),
+}
 DECISIONS = 'llmzero_agent_decisions_total{job="llmzero-agent"}'
 FAILURES = 'llmzero_agent_failures_total{job="llmzero-agent",reason="timeout"}'
 STAND_IN = ',answered_by="stand-in"'
@@ -216,6 +220,13 @@ CASES = [
         1,
     ),
     Case("LLMZeroStorageNearlyFull", "somebody else's claim", FULL, 0),
+    Case("LLMZeroStorageNearlyFull", "the kubelet does not know, a stage does", TOLD, 1),
+    Case(
+        "LLMZeroStorageNearlyFull",
+        "the kubelet knows better than what a stage saw",
+        {**TOLD, **FULL, FREE % "checkpoints": "50x200", **metric("search_info", "1x200", CLAIM)},
+        0,
+    ),
     Case(
         "LLMZeroStorageNearlyFull",
         "room enough",

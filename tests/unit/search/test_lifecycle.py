@@ -15,6 +15,7 @@ from llmzero.api.contract import (
     Record,
     ResultRecord,
     StepRecord,
+    VolumeSpace,
 )
 from llmzero.api.curve import Score
 from llmzero.api.stage import (
@@ -36,6 +37,7 @@ from llmzero.search.lifecycle import (
     request_stop,
     silent,
 )
+from llmzero.search.room import again_at, no_room
 from tests.unit.builders import NOW, search, stage
 
 START = 1_000.0
@@ -253,6 +255,56 @@ def test_a_preempted_stage_goes_on_uncounted_but_not_for_ever(code: int | None) 
     node = ended(begun(node, UNCOUNTED_LIMIT), code)
     assert node.status.phase is Phase.FAILED
     assert f"{UNCOUNTED_LIMIT} attempts in a row were interrupted" in node.status.message
+
+
+def full_end(node: StageNode, available: int = 0) -> StageNode:
+    """An attempt that found the volume full."""
+    space = VolumeSpace(capacity_bytes=100, available_bytes=available)
+    attempt = node.status.attempt_count
+    said = result(67, attempt=attempt, reason="StorageFull", message="full", volume=space)
+    return ended(node, ExitCode.STORAGE, said)
+
+
+def test_a_full_volume_is_waited_for_uncounted_but_not_for_ever() -> None:
+    node, waits = stage(), []
+    assert again_at(node) is None
+    for attempt in range(1, UNCOUNTED_LIMIT):
+        node = full_end(begun(node, attempt))
+        assert (node.status.phase, node.status.reason) == (Phase.PENDING, "StorageFull")
+        at = again_at(node)
+        assert at is not None
+        waits.append((at - NOW).total_seconds())
+    assert node.status.failed_attempts == 0
+    assert waits[:5] == [60, 120, 240, 480, 600] and max(waits) == 600
+    node = full_end(begun(node, UNCOUNTED_LIMIT))
+    assert node.status.phase is Phase.FAILED and "full" in node.status.message
+    assert again_at(node) is None
+
+
+def test_other_trouble_with_storage_is_tried_again_at_once() -> None:
+    node = ended(begun(stage()), ExitCode.STORAGE, result(67, reason="Storage"))
+    assert node.status.failed_attempts == 1 and again_at(node) is None
+
+
+def test_no_room_is_known_until_an_attempt_is_heard_again() -> None:
+    node = full_end(begun(stage()))
+    assert no_room(node)
+    node = begun(node, 2)
+    assert no_room(node), "it may be full still"
+    assert not no_room(heard(node, *history(2, last=1)))
+
+
+def test_the_room_that_was_told_last_is_kept() -> None:
+    def told(attempt: int, seq: int, time: float, free: int) -> AttemptRecord:
+        space = VolumeSpace(capacity_bytes=100, available_bytes=free)
+        return AttemptRecord(attempt=attempt, seq=seq, time=time, volume=space)
+
+    node = heard(begun(stage()), told(1, 2, START + 9, 40), told(1, 1, START, 90))
+    volume = node.status.volume
+    assert volume is not None and (volume.available_bytes, volume.capacity_bytes) == (40, 100)
+    assert volume.at.timestamp() == START + 9
+    volume = full_end(node, available=1).status.volume
+    assert volume is not None and volume.available_bytes == 1
 
 
 def test_progress_between_preemptions_starts_the_row_anew() -> None:

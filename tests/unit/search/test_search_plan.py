@@ -9,7 +9,7 @@ from trees import Grower
 from llmzero import strategies
 from llmzero.api.search import TrainingSearch
 from llmzero.api.spec import Budget
-from llmzero.api.stage import Outcome, Phase, Purpose
+from llmzero.api.stage import Attempt, Outcome, Phase, Purpose
 from llmzero.search.decisions import Create, Plan, Start, Stop
 
 Kinds = (Create, Start, Stop)
@@ -62,6 +62,17 @@ def test_a_retried_stage_starts_first_with_the_next_attempt() -> None:
     engine.set(first, phase=Phase.PENDING, attempt_count=0)
     starts = [(d.node, d.attempt) for d in engine.plan().decisions]
     assert starts == [(second, 2), (first, 1)]
+
+
+def test_a_stage_that_found_the_volume_full_waits_before_its_next_attempt() -> None:
+    engine = engine_of(parallelism=2)
+    engine.step()
+    (name, _) = engine.running()
+    ended = Attempt(number=1, finished_at=engine.now, reason="StorageFull", counted=False)
+    engine.set(name, phase=Phase.PENDING, reason="StorageFull", attempts=[ended], lost_attempts=1)
+    assert engine.plan().decisions == ()
+    engine.now += timedelta(seconds=60)
+    assert [(d.node, d.attempt) for d in engine.plan().decisions] == [(name, 2)]
 
 
 def test_queued_stages_count_as_running_and_lowered_parallelism_starts_none() -> None:

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from llmzero.api.base import ObjectMeta
+from llmzero.api.contract import Volume
 from llmzero.api.proposals import Answered, Expansion, ProposalAnswer, Usage
 from llmzero.api.search import TrainingSearch
 from llmzero.api.spec import Budget, Storage
@@ -43,6 +44,22 @@ def page(searches: Sequence[TrainingSearch], nodes: Sequence[StageNode]) -> str:
 
 def running(path: str = "0", **status: object) -> StageNode:
     return stage(path, StageStatus.model_validate({"phase": "Running", "step": 20, **status}))
+
+
+def test_the_room_on_the_volume_is_what_was_told_last_while_the_search_goes_on() -> None:
+    def told(seconds: int, free: int) -> Volume:
+        at = NOW - timedelta(seconds=seconds)
+        return Volume(capacity_bytes=100, available_bytes=free, at=at)
+
+    going = search(storage={"claimName": "checkpoints"})
+    going = going.with_(status=going.status.with_(phase="Running"))
+    nodes = [running("0", volume=told(90, 50)), running("1", volume=told(10, 7)), running("2")]
+    series = found([going], nodes)
+    at = '{persistentvolumeclaim="checkpoints"}'
+    assert series[f"llmzero_search_volume_available_bytes{at}"] == 7
+    assert series[f"llmzero_search_volume_capacity_bytes{at}"] == 100
+    over = going.with_(status=going.status.with_(phase="Complete"))
+    assert not [name for name in found([over], nodes) if "search_volume" in name]
 
 
 def test_a_live_stage_tells_its_latest_dynamics() -> None:
