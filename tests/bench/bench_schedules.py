@@ -137,10 +137,12 @@ def choices(values: dict[int, dict[Schedule, Course]]) -> list[tuple[int, list[S
     def over(schedule: Schedule, tokens: int) -> float:
         return float(np.mean([reached(v[schedule], tokens) for v in values.values()]))
 
-    return [
-        (tokens, [max(kind, key=lambda s: over(s, tokens)) for kind in kinds])
-        for tokens in (int(share * most) for share in SHARES)
-    ]
+    chosen: list[tuple[int, list[Schedule]]] = []
+    for tokens in (int(share * most) for share in reversed(SHARES)):
+        known_best = [s for _, pair in chosen for s in pair]  # among equals: less to confirm
+        pair = [max(kind, key=lambda s: (over(s, tokens), s in known_best)) for kind in kinds]
+        chosen.insert(0, (tokens, pair))
+    return chosen
 
 
 def reached(course: Course, tokens: int) -> float:

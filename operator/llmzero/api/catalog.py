@@ -10,6 +10,7 @@ BUILTIN_MODELS: Mapping[str, int] = {
     "scratchpad-addition": 16,
     "imperfect-verifier": 16,
     "ramble": 26,
+    "transcribe": 26,
 }
 """Models that the trainer makes itself, each for the task of its name, and the default of
 max_completion_length for them: their answers are short."""
@@ -42,6 +43,7 @@ TASKS: Mapping[str, KnownTask] = {
     "scratchpad-addition": KnownTask(("digits",), not_searched=()),
     "imperfect-verifier": KnownTask((), prompt=6),
     "ramble": KnownTask(("hard",), not_searched=(), shares=("hard",), prompt=12),
+    "transcribe": KnownTask((), prompt=25),
     "reasoning-gym": KnownTask(None, ("dataset",), not_searched=("dataset", "seed", "size")),
     "jsonl": KnownTask(_ROWS, ("path",)),
     "huggingface": KnownTask((*_ROWS, "name", "split", "revision"), ("path",)),

@@ -55,7 +55,7 @@ class ModelSource(Model):
         None,
         max_length=63,
         description="A tiny model that the trainer makes itself, deterministically, "
-        "for the task of its name: scratchpad-addition, imperfect-verifier or ramble.",
+        "for the task of its name: scratchpad-addition, imperfect-verifier, ramble or transcribe.",
     )
     revision: str | None = Field(None, max_length=128, description="Git revision of a hub model.")
     dtype: Literal["float32", "bfloat16"] = Field(
@@ -127,8 +127,8 @@ class Task(Model):
 
     name: str = Field(
         max_length=253,
-        description="scratchpad-addition, imperfect-verifier, ramble, reasoning-gym, jsonl, "
-        "huggingface or module:function.",
+        description="scratchpad-addition, imperfect-verifier, ramble, transcribe, "
+        "reasoning-gym, jsonl, huggingface or module:function.",
     )
     options: dict[str, Any] = Field(
         default_factory=dict,

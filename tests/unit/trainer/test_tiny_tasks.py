@@ -8,10 +8,11 @@ from llmzero.api.catalog import BUILTIN_MODELS, POSITIONS, TASKS
 from llmzero.api.spec import Splits, Task
 from llmzero_trainer import tasks
 from llmzero_trainer.errors import StageError
-from llmzero_trainer.tasks import imperfect_verifier, ramble
+from llmzero_trainer.tasks import imperfect_verifier, ramble, transcribe
 from llmzero_trainer.tasks.base import LoadedTask, Question
 from llmzero_trainer.tiny import inputs_hash, recipe_module
 from llmzero_trainer.tiny.ramble import LETTERS
+from llmzero_trainer.tiny.transcribe import SLIPS
 
 SIZES = Splits(train=400, search=50, promote=50, held_out=100)
 
@@ -43,7 +44,7 @@ def test_the_right_answer_fits_the_default_length_and_is_right(name: str) -> Non
 
 
 def test_no_scored_question_was_shown() -> None:
-    for name in ("scratchpad-addition", "imperfect-verifier"):
+    for name in ("scratchpad-addition", "imperfect-verifier", "transcribe"):
         shown = {prompt for prompt, _ in recipe_module(name).RECIPE.lines(Random(7), 20_000)}
         task = load(name)
         for split in ("search", "promote", "heldOut"):
@@ -77,6 +78,21 @@ def test_the_share_of_hard_questions() -> None:
     assert all("," in q.key for q in load("ramble", hard=1).search)
     with pytest.raises(StageError, match=r"task\.options\.hard: found 2, allowed is 0 to 1"):
         load("ramble", hard=2)
+
+
+def test_a_transcript_is_right_where_every_digit_is() -> None:
+    digits = "012345678901234567890123"
+    asked = Question(f"{digits}=", digits)
+    said = [digits, f" {digits} ", digits.replace("3", "4"), digits[:-1], ""]
+    assert [transcribe.score(s, asked) for s in said] == [1, 1, 0, 0, 0]
+
+
+def test_the_transcriber_is_shown_slips_of_every_kind_at_every_place() -> None:
+    lines = recipe_module("transcribe").RECIPE.lines(Random(7), 5000)
+    for place in range(transcribe.DIGITS):
+        wrong = [said[place] for asked, said in lines if said[place] != asked[place]]
+        assert len(wrong) / len(lines) == pytest.approx(0.9 * SLIPS, abs=0.03)
+        assert set(wrong) == set("0123456789")
 
 
 def test_the_verifier_can_be_fooled_and_the_score_cannot() -> None:
