@@ -27,15 +27,10 @@ from llmzero.strategies.options import Options, share
 from llmzero.strategies.proposing import ProposingStrategy
 from llmzero.strategies.remedies import acts
 from llmzero.strategies.schedule import source_option
+from llmzero.strategies.screening import KEPT_RUNGS, SCREEN_MOST, rung, rung_count
 from llmzero.strategies.space import hopeless, known, local, shrunk, spread
 from llmzero.strategies.warm import WarmStart
 
-RUNG = 0.25
-"""Length of a screening rung, in stages. Source: reference, "Why a tree loses", 1."""
-KEPT_RUNGS = 0.25
-"""Share of the rungs that is continued to a full stage."""
-SCREEN_MOST = 0.5
-"""Screening never takes more of the budget than this, so that a path can grow [ours]."""
 LINES = 2
 """Paths that are finished to the horizon."""
 REPLICATE_BELOW = 1.0
@@ -72,10 +67,10 @@ class LLMZero(ProposingStrategy):
         self._choice: Selection | None = None
 
     def propose(self) -> Sequence[Proposed]:
-        node = self._replica() or self._screened()
+        node = self._replica()
         if node is not None:
             return (Create(node),)
-        return self._finishing() or self._selected()
+        return self._screened() or self._finishing() or self._selected()
 
     def questions(self) -> Sequence[Proposed]:
         """Ahead of need, about stages whose first children are under way: their answers are there
@@ -93,22 +88,37 @@ class LLMZero(ProposingStrategy):
 
     # Screening ------------------------------------------------------------------------------
 
-    def _screened(self) -> StageNode | None:
-        """The next rung; once they have ended, the top quarter continued to a full stage."""
+    def _screened(self) -> Sequence[Proposed]:
+        """The next rung; once they have ended, the top quarter continued to a full stage, or
+        changed where going on would train nothing."""
         tree = self.tree
         rungs = [i for i in tree.children(ROOT) if tree.rows[i].proposer != REPLICA]
         if len(rungs) < self.rungs and (node := self._rung()) is not None:
-            return node
+            return (Create(node),)
         if self.rung_steps == tree.stage_steps:
-            return None
+            return ()
         ended = [i for i in rungs if tree.rows[i].kind is not Kind.IN_FLIGHT]
         count = len(rungs) * KEPT_RUNGS
         kept = math.ceil(count) if len(ended) == len(rungs) else int(len(ended) * KEPT_RUNGS)
         for index in self._by_promise(ended)[:kept]:
             if not tree.continued[index] and self.can_branch(index):
+                if self._untrained(index):
+                    if tree.children(index):
+                        continue
+                    if changed := self.transition_now(index):
+                        return changed
                 why = "among the best rungs: continued to a full stage"
-                return self.going_on(index, "continue", why, "screen")
-        return None
+                return (Create(self.going_on(index, "continue", why, "screen")),)
+        return ()
+
+    def _untrained(self, index: int) -> bool:
+        """Whether all groups were dead at the stage's end and nothing else moves the weights:
+        the same settings carried on would most likely leave them as they are."""
+        row = self.tree.rows[index]
+        settings = {**self.search.spec.fixed, **row.parameters}
+        return row.node.status.features.get("dead_groups_end", 0.0) >= 1.0 and not any(
+            settings.get(name) for name in ("beta", "entropy_coef")
+        )
 
     def _rung(self) -> StageNode | None:
         """The next child of the root: initial, then moves around it and an even spread in turn."""
@@ -280,6 +290,8 @@ class LLMZero(ProposingStrategy):
         warm = self._warm(index)
         if warm is not None:
             return (Create(warm),)
+        if self._untrained(index) and (changed := self.transition(index)):
+            return changed
         if self.tree.rows[index].kind is Kind.VALUED and not self.tree.continued[index]:
             why = "the same settings carried on: what every change is compared with"
             return (Create(self.going_on(index, "continue", why, "tree")),)
@@ -309,31 +321,3 @@ def _paid_by_finish(step: Proposed) -> Proposed:
     if not isinstance(step, Create):
         return step
     return Create(step.node.with_(spec=step.node.spec.with_(segment="finish")))
-
-
-def rung(stage_steps: int, eval_every: int) -> int:
-    """Steps of a screening rung: a quarter stage, rounded up to a whole number of evaluations."""
-    return min(math.ceil(RUNG * stage_steps / eval_every) * eval_every, stage_steps)
-
-
-def screening_cost(rungs: int, length: float) -> float:
-    """Full stages that ``rungs`` of ``length`` stages cost, the kept ones continued."""
-    return rungs * length + math.ceil(rungs * KEPT_RUNGS) * (1 - length)
-
-
-def rung_count(stages: float, length: float, width: int) -> int:
-    """Rungs at the root: what a quarter of the budget pays, at least the root's own width,
-
-    at most 16 and what half of the budget pays; at least one.
-    """
-    fits = [
-        n
-        for n in range(1, ROOT_MOST + 1)
-        if screening_cost(n, length) <= SEGMENTS["screen"] * stages + SLACK
-    ]
-    most = [
-        n
-        for n in range(1, ROOT_MOST + 1)
-        if screening_cost(n, length) <= SCREEN_MOST * stages + SLACK
-    ]
-    return max(min(max([*fits[-1:], width]), max(most, default=1)), 1)

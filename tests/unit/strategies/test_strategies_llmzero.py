@@ -15,7 +15,7 @@ from llmzero.api.spec import Budget
 from llmzero.api.stage import Outcome, Phase, StageNode
 from llmzero.search.decisions import Ask, Create, Expand
 from llmzero.search.expansion import with_answer
-from llmzero.strategies.llmzero import rung, rung_count, screening_cost
+from llmzero.strategies.screening import rung, rung_count, screening_cost
 
 
 def created(grower: Grower) -> list[StageNode]:
@@ -319,6 +319,40 @@ def test_a_diverged_stage_is_branched_from_its_last_checkpoint_without_a_continu
     (node,) = created(grower)
     assert node.spec.path.endswith("-1") and node.spec.changes
     assert node.spec.start is not None and node.spec.start.step == 25
+
+
+DEAD = Pathology(
+    kind=PathologyKind.ZERO_VARIANCE_GROUPS, severity=1, metric="frac_reward_zero_std", evidence="1"
+)
+
+
+@pytest.mark.parametrize(
+    ("beta", "dead", "changed"), [(0.0, 1.0, True), (0.1, 1.0, False), (0.0, 0.9, False)]
+)
+def test_a_stage_that_trained_nothing_is_changed_and_not_carried_on(
+    beta: float, dead: float, changed: bool
+) -> None:
+    """With all groups dead and no KL term the weights stay as they are, however long."""
+    grower = screened()
+    grower.grow("0-1", 0.2, steps=75, changes={"temperature": 0.8})
+    found = {"features": {"dead_groups_end": dead}, "pathologies": [DEAD]}
+    grower.grow("0-0-0", 0.9, changes={"beta": beta}, **found)  # type: ignore[arg-type]
+    grower.grow("0-0-1", 0.2, changes={"temperature": 0.8})
+    (node,) = created(grower)
+    assert node.spec.parent == grower.node("0-0-0").name
+    assert bool(node.spec.changes) == changed
+    assert node.spec.provenance.proposer == ("rules" if changed else "continue")
+
+
+def test_the_best_rung_is_changed_where_it_trained_nothing() -> None:
+    grower = Grower(make_search(stages=12, parallelism=1, options={"explore": 0}))
+    found = {"features": {"dead_groups_end": 1.0}, "pathologies": [DEAD]}
+    for number in range(6):
+        changes = {"beta": 0.0, "temperature": 0.5 + number / 10}
+        grower.grow(str(number), 0.0, steps=25, changes=changes, segment="screen", **found)  # type: ignore[arg-type]
+    (node,) = created(grower)
+    assert node.spec.parent and node.spec.changes
+    assert node.spec.provenance.proposer == "rules"
 
 
 # Replicas and finishing ----------------------------------------------------------------------
