@@ -93,7 +93,8 @@ class FaultyProxy:
         fault = self._strikes(*(["cut", "gone"] if watch else [*faults, "lost", "slow"]))
         if fault in ("409", "429", "500"):
             body = {"kind": "Status", "code": int(fault), "message": "fault of a fake proxy"}
-            return web.json_response(body, status=int(fault))
+            headers = {"Retry-After": "1"} if fault == "429" else {}
+            return web.json_response(body, status=int(fault), headers=headers)
         if fault == "slow":
             await asyncio.sleep(SLOW_SECONDS)
         headers = {k: v for k, v in request.headers.items() if k.lower() not in HOP_BY_HOP}

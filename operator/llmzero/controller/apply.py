@@ -88,7 +88,7 @@ class Applier:
             made = await self._kube.patch_status("StageNode", group.key[0], node.name, patch)
         except ApiError as error:
             raise conflict(error) from error
-        return self._store.put_node(made, mark=False) or node
+        return self._store.put_node(made, ours=True) or node
 
     async def setting(self, group: Group) -> Setting:
         assert group.search is not None
@@ -117,7 +117,7 @@ class Applier:
                 text = f"Job {name} exists and is not ours: delete it, the stage needs the name"
                 raise ApiError(422, text) from error
             made = found
-        self._store.put_job(made, mark=False)
+        self._store.put_job(made, ours=True)
 
     async def stop(self, group: Group, node: StageNode, stop: StopDecision) -> None:
         """Decision, curve and checkpoints are stored, then the Job goes with its pods."""
@@ -147,7 +147,7 @@ class Applier:
             if found is None or found["spec"]["search"]["uid"] != group.search.metadata.uid:
                 raise Conflict(f"StageNode {node.name} of another search is there") from error
             made = found
-        self._store.put_node(made, mark=False)
+        self._store.put_node(made, ours=True)
 
     async def _start(self, group: Group, node: StageNode, attempt: int) -> None:
         """Only once every pod of an earlier attempt is terminal or gone: two would write at once."""

@@ -32,6 +32,9 @@ PATHS = {
     "PersistentVolumeClaim": ("/api/v1", "persistentvolumeclaims"),
 }
 MERGE_PATCH = "application/merge-patch+json"
+TOO_MANY = 429
+TRIES = 4
+RETRY_AFTER_LIMIT_SECONDS = 5.0
 
 
 class NoCluster(RuntimeError):
@@ -231,6 +234,23 @@ class Kube:
         body: Object | None,
         seconds: float | None,
     ) -> aiohttp.ClientResponse:
+        """What is refused for being too many is sent again: nothing was done with it."""
+        for _ in range(TRIES - 1):
+            response = await self._send_once(method, target, query, body, seconds)
+            if response.status != TOO_MANY:
+                return response
+            response.close()
+            await asyncio.sleep(_retry_after(response.headers.get("Retry-After", "")))
+        return await self._send_once(method, target, query, body, seconds)
+
+    async def _send_once(
+        self,
+        method: str,
+        target: str,
+        query: Mapping[str, str],
+        body: Object | None,
+        seconds: float | None,
+    ) -> aiohttp.ClientResponse:
         assert self._client is not None
         headers = {"Accept": "application/json"}
         if target.endswith("/log"):
@@ -292,6 +312,11 @@ def _message(text: bytes) -> str:
         return str(from_json(text).get("message", ""))[:2000]
     except ValueError:
         return text.decode(errors="replace")[:500]
+
+
+def _retry_after(header: str) -> float:
+    """Seconds; a date, which no API server sends, counts as one second."""
+    return min(float(header), RETRY_AFTER_LIMIT_SECONDS) if header.isdecimal() else 1.0
 
 
 def _timeout(seconds: float | None) -> aiohttp.ClientTimeout:

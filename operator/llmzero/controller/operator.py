@@ -20,6 +20,7 @@ from llmzero.client.endpoints import load_endpoints
 from llmzero.client.proposer import EndpointProposer
 from llmzero.controller.apply import Applier, Conflict
 from llmzero.controller.asking import Asking, Change
+from llmzero.controller.backoff import Backoff
 from llmzero.controller.events import Events
 from llmzero.controller.kube import ApiError, Kube
 from llmzero.controller.labels import NODE_LABEL, SEARCH_LABEL
@@ -42,6 +43,8 @@ log = logging.getLogger(__name__)
 FIRST_RESYNCS_SECONDS = (5.0, 30.0)
 RETRY_SECONDS = 1.0
 RETRY_LIMIT_SECONDS = 60.0
+PASSING_LIMIT_SECONDS = 15.0
+"""While the API server is overloaded or away, GPUs wait too."""
 REFUSED = (400, 403, 422)
 """Answers that mean: not so. Trying again helps only after somebody changed something."""
 AT_ONCE = 16
@@ -85,7 +88,7 @@ class Operator:
             kube, self.store, self.applier, self.followers, claims, Events(kube, clock), clock
         )
         self._running: dict[Key, asyncio.Task[None]] = {}
-        self._failures: dict[Key, int] = {}
+        self._backoff = Backoff()
         self._timers: dict[Key, asyncio.TimerHandle] = {}
 
     def snapshot(self) -> Snapshot:
@@ -117,7 +120,7 @@ class Operator:
             self.store.changed.set()
 
     async def _one(self, key: Key) -> None:
-        began = time.monotonic()
+        began, written = time.monotonic(), self._written(key)
         wait: float | None = None
         try:
             again = await self.reconciler.reconcile(key)
@@ -126,25 +129,31 @@ class Operator:
             await self._see_again(key)
             wait = 0.05
         except ApiError as error:
-            wait = self._failed(key)
+            if self._written(key) > written:
+                self._backoff.succeeded(key)  # it got on, and will get on
+            wait = self._failed(
+                key, PASSING_LIMIT_SECONDS if error.passing else RETRY_LIMIT_SECONDS
+            )
             log.warning("search %s/%s: %s; again in %.0f s", *key, error, wait)
             if error.status in REFUSED:
                 await self._show(key, error)
         except Exception:
-            wait = max(self._failed(key), 10.0)
+            wait = max(self._failed(key, RETRY_LIMIT_SECONDS), 10.0)
             log.exception("search %s/%s: reconcile failed; again in %.0f s", *key, wait)
         else:
-            self._failures.pop(key, None)
+            self._backoff.succeeded(key)
             wait = None if again is None else again.total_seconds()
         self._later(key, wait)
         RECONCILE_SECONDS.observe(time.monotonic() - began)
         LAST_RECONCILE.set_to_current_time()
 
-    def _failed(self, key: Key) -> float:
-        """Seconds to wait, doubled each time."""
+    def _written(self, key: Key) -> int:
+        group = self.store.groups.get(key)
+        return group.written if group else 0
+
+    def _failed(self, key: Key, limit: float) -> float:
         RECONCILE_ERRORS.inc()
-        count = self._failures[key] = self._failures.get(key, 0) + 1
-        return min(RETRY_SECONDS * 2.0 ** min(count - 1, 10), RETRY_LIMIT_SECONDS)
+        return self._backoff.failed(key, time.monotonic(), limit)
 
     async def _show(self, key: Key, error: ApiError) -> None:
         """A refusal of the API server stands on the object, not in our log alone."""

@@ -51,7 +51,7 @@ class SearchWriter:
         except ApiError as error:
             raise conflict(error) from error
         self._written[group.key] = self._clock()
-        self._store.put_search(made, mark=False)
+        self._store.put_search(made, ours=True)
         before = search.status.phase
         if status.phase != before and status.phase in ("Complete", "Failed", "Suspended"):
             await self._events.say(search, status.phase, status.message, status.phase == "Failed")
@@ -112,7 +112,7 @@ class SearchWriter:
             )
         except ApiError as error:
             raise conflict(error) from error
-        self._store.put_search(made, mark=False)
+        self._store.put_search(made, ours=True)
 
     def dressed(
         self,

@@ -31,6 +31,8 @@ class Group:
     nodes: dict[str, StageNode] = field(default_factory=dict)
     jobs: dict[str, JobView] = field(default_factory=dict)
     pods: dict[str, PodView] = field(default_factory=dict)
+    written: int = 0
+    """Writes of ours that the API server took."""
 
     def held(self, kind: str) -> dict[str, Any]:
         """The objects of one kind, by name."""
@@ -83,9 +85,10 @@ class Store:
         }
         puts[kind](body)
 
-    def put_search(self, body: Object, *, mark: bool = True) -> None:
+    def put_search(self, body: Object, *, ours: bool = False) -> None:
         metadata = body["metadata"]
         group = self.group(metadata["namespace"], metadata["name"])
+        group.written += ours
         if version_of(body) <= _version(group.search or group.unreadable):
             return
         metadata.pop("managedFields", None)
@@ -100,16 +103,17 @@ class Store:
             group.search, group.unreadable, group.problem = search, None, ""
             for name in [n.name for n in group.nodes.values() if not group.belongs(n)]:
                 del group.nodes[name]
-        if mark:
+        if not ours:
             self.mark(group.key)
 
-    def put_node(self, body: Object, *, mark: bool = True) -> StageNode | None:
+    def put_node(self, body: Object, *, ours: bool = False) -> StageNode | None:
         """The stage as stored; None where it cannot be read or belongs to nothing."""
         metadata = body["metadata"]
         search = metadata.get("labels", {}).get(SEARCH_LABEL)
         if not search:
             return None
         group = self.group(metadata["namespace"], search)
+        group.written += ours
         known = group.nodes.get(metadata["name"])
         if version_of(body) <= _version(known):
             return known
@@ -121,19 +125,20 @@ class Store:
         if not group.belongs(node):
             return None
         node = group.nodes[node.name] = compact(node)
-        if mark:
+        if not ours:
             self.mark(group.key)
         return node
 
-    def put_job(self, body: Object, *, mark: bool = True) -> None:
+    def put_job(self, body: Object, *, ours: bool = False) -> None:
         group = self._owner(body)
         if group is None:
             return
+        group.written += ours
         seen, known = job_view(body), group.jobs.get(body["metadata"]["name"])
         if known is not None and seen.version <= known.version:
             return
         group.jobs[seen.name] = seen
-        if mark:
+        if not ours:
             self.mark(group.key)
 
     def put_pod(self, body: Object) -> None:
