@@ -120,6 +120,13 @@ class Case:
         low, high = self.f.get("reward_slope_low"), self.f.get("reward_slope_high")
         return low is not None and high is not None and low <= 0 <= high
 
+    @property
+    def nearly_solved(self) -> bool:
+        """Most groups are right throughout and the evaluation did not fall: what is left is the
+        rare failure, whose advantage in a group of G is -sqrt(G - 1), and gradients jump."""
+        dead, reward = self.f.get("dead_groups_end", 0.0), self.f.get("reward_end", 0.0)
+        return dead > T.dead_groups and reward > 0.5 and not self.fell
+
     def words_of_slope(self) -> str:
         return (
             f"reward slope {self.f['reward_slope_low']:.1e} to {self.f['reward_slope_high']:.1e} "
@@ -135,8 +142,10 @@ class Case:
 
 def spikes(curve: Curve, clip: float = 1.0) -> list[tuple[int, float]]:
     """Points whose largest ``grad_norm`` is 10x the running median; what lies below the clipping
-    norm does no harm. Needs three points before it."""
-    means: Series = series(curve, "grad_norm")
+    norm does no harm. Needs three points before it. Steps whose groups were all dead had no
+    gradient to compare with."""
+    dead = {step for step, share in series(curve, "frac_reward_zero_std") if share >= 1}
+    means: Series = [point for point in series(curve, "grad_norm") if point[0] not in dead]
     peaks = dict(series(curve, GRAD_NORM_MAX)) or dict(means)
     found = []
     for i in range(3, len(means)):

@@ -60,7 +60,7 @@ def non_finite(c: Case) -> Pathology | None:
 
 def gradient_spikes(c: Case) -> Pathology | None:
     spikes = c.spikes()
-    if len(spikes) < 2:
+    if len(spikes) < 2 or c.nearly_solved:
         return None
     step, ratio = max(spikes, key=lambda s: s[1])
     return _found(

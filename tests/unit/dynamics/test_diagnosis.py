@@ -182,6 +182,22 @@ def test_gradients_below_the_clipping_norm_do_no_harm() -> None:
     assert K.GRADIENT_SPIKES not in kinds(RISING, grad_norm=[0.5] * 20 + [20.0] + [0.5] * 9)
 
 
+def test_rare_failures_of_solved_groups_are_no_gradient_spikes() -> None:
+    """Seen on transcribe: one failure among sixteen moves much, and the evaluation rises."""
+    jumps = [0.1] * 12 + [0.6, 1.7, 0.1, 2.8] + [0.1] * 14
+    solved = {"frac_reward_zero_std": flat(0.58), "reward": ramp(0.85, 0.95)}
+    assert K.GRADIENT_SPIKES in kinds(RISING, grad_norm=jumps)
+    assert kinds(RISING, grad_norm=jumps, **solved) == [K.ZERO_VARIANCE_GROUPS]
+    falling = {0: 0.6, 10: 0.5, 20: 0.4, 30: 0.3}
+    assert K.GRADIENT_SPIKES in kinds(falling, grad_norm=jumps, **solved)
+
+
+def test_steps_without_a_gradient_do_not_make_the_first_ones_spikes() -> None:
+    alive = [0.2, 0.4, 0.3, 1.5, 0.2, 0.9, 1.1, 0.2, 0.3, 1.2]
+    dead = {"frac_reward_zero_std": [1.0] * 20 + [0.4] * 10, "grad_norm": [0.0005] * 20 + alive}
+    assert K.GRADIENT_SPIKES not in kinds(RISING, **dead)
+
+
 def test_numbers_that_never_come_back_are_found_without_the_outcome() -> None:
     loss: list[float | None] = [0.1] * 25 + [None] * 5
     line = curve(RISING, **{**HEALTHY, "loss": loss})
