@@ -89,7 +89,7 @@ class Forked:
 
 
 def _main() -> None:
-    import llmzero.controller.operator  # noqa: F401
+    import llmzero.controller.process  # noqa: F401
     from llmzero.cli.main import main
 
     def reap(*_: object) -> None:

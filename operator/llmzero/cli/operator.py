@@ -12,7 +12,7 @@ from llmzero.client.endpoints import EndpointsError
 from llmzero.controller.kube import NoCluster
 from llmzero.controller.lease import LeaseLost
 from llmzero.controller.operator import Settings
-from llmzero.controller.operator import run as run_operator
+from llmzero.controller.process import run as run_operator
 
 app = typer.Typer(invoke_without_command=True, help="The Kubernetes operator.")
 
