@@ -59,7 +59,7 @@ class Hearing:
         now, stage = self._clock(), (group.key[0], node.name)
         heard, pod = self._followers.heard(stage), pods[-1] if pods else None
         if pod is not None and pod.phase == "Running":
-            status = self._followers.status(group.key[0], node)
+            status = group.live[node.name] = self._followers.status(group.key[0], node)
             if status.phase is Phase.RUNNING:
                 status = status.with_(message="")
         else:

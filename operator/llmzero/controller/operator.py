@@ -87,7 +87,7 @@ class Operator:
         """For the thread of a scrape: each list of a dictionary is one step of the interpreter,
         and the objects in it are never changed."""
         groups = list(self.store.groups.values())
-        nodes = [node for group in groups for node in list(group.nodes.values())]
+        nodes = [group.seen(node) for group in groups for node in list(group.nodes.values())]
         return [group.search for group in groups if group.search is not None], nodes
 
     async def work(self) -> None:

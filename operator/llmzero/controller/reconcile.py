@@ -114,6 +114,7 @@ class Reconciler:
         failpoint("before-completion")
         node = await self._applier.write(group, node, status)
         failpoint("after-completion")
+        group.live.pop(name, None)
         if node.status.phase.final:
             STAGES.labels(str(node.status.outcome)).inc()
             self._hearing.forget((namespace, name))

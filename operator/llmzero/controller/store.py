@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from llmzero.api.search import TrainingSearch
-from llmzero.api.stage import StageNode
+from llmzero.api.stage import Phase, StageNode, StageStatus
 from llmzero.controller.compact import compact
 from llmzero.controller.labels import NODE_LABEL, SEARCH_LABEL
 from llmzero.controller.pods import JobView, PodView, job_view, pod_view
@@ -31,6 +31,8 @@ class Group:
     nodes: dict[str, StageNode] = field(default_factory=dict)
     jobs: dict[str, JobView] = field(default_factory=dict)
     pods: dict[str, PodView] = field(default_factory=dict)
+    live: dict[str, StageStatus] = field(default_factory=dict)
+    """Of running stages: with all that was heard, which is stored only now and then."""
     written: int = 0
     """Writes of ours that the API server took."""
 
@@ -51,6 +53,14 @@ class Group:
     def living(self, node: str) -> list[PodView]:
         """Pods that may still write into a stage's directory, of whatever attempt."""
         return [p for p in self.pods.values() if p.node == node and not p.ended]
+
+    def seen(self, node: StageNode) -> StageNode:
+        """With what was heard since it was stored, while it runs."""
+        live = self.live.get(node.name)
+        if live is None or node.status.phase is not Phase.RUNNING:
+            return node
+        same = live.attempt_count == node.status.attempt_count
+        return node.with_(status=live) if same else node
 
     def belongs(self, node: StageNode) -> bool:
         """Not a leftover of a deleted search of the same name."""

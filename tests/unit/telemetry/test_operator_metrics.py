@@ -8,12 +8,14 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from llmzero.api.proposals import Answered, ProposalAnswer, ProposalRequest, VerdictAnswer
 from llmzero.api.spec import Agent
+from llmzero.api.stage import Phase, StageStatus
 from llmzero.controller.asking import Asking
 from llmzero.controller.metrics import AGENT_CALLS
 from llmzero.controller.operator import Operator, Settings
+from llmzero.controller.store import Group
 from llmzero.search.decisions import Ask
 from llmzero.telemetry import SearchCollector
-from tests.unit.builders import NOW, search
+from tests.unit.builders import NOW, search, stage
 
 
 class FakeProposer:
@@ -73,3 +75,15 @@ async def test_the_operators_page_shows_what_its_store_holds() -> None:
     assert 'namespace="research"' in page and 'search="test"' in page
     operator.store.remove("TrainingSearch", body)
     assert "llmzero_search_info{" not in generate_latest(registry).decode()
+
+
+def test_a_running_stage_is_shown_as_it_was_heard_not_as_it_was_last_stored() -> None:
+    """A stage of half a minute would end before any of its steps are stored."""
+    stored = StageStatus(phase=Phase.RUNNING, attempt_count=2)
+    node = stage("0", status=stored)
+    group = Group(("research", "test"), nodes={node.name: node})
+    assert group.seen(node) is node
+    group.live[node.name] = stored.with_(step=7)
+    assert group.seen(node).status.step == 7
+    for later in (stored.with_(attempt_count=3), stored.with_(phase=Phase.SUCCEEDED)):
+        assert group.seen(node.with_(status=later)).status.step == 0
