@@ -36,6 +36,7 @@ from tests.cluster.process import StartFailed
 
 REPOSITORY = Path(__file__).parents[2]
 TRAINER = "llmzero-trainer:dev"
+ARCHIVE_ENV = "LLMZERO_TEST_TRAINER_ARCHIVE"
 USER = 1000
 CODE = {"operator/llmzero": "llmzero", "trainer-image/llmzero_trainer": "llmzero_trainer"}
 ENVIRONMENT, PACKAGES = Path("/opt/llmzero"), Path("/opt/code")
@@ -46,7 +47,11 @@ MARK = ".base-of-this-machine"
 
 
 def load_trainer(cluster: Cluster) -> None:
-    """Makes :data:`TRAINER` known to the node of a cluster of level ``node``."""
+    """Makes :data:`TRAINER` known to the node of a cluster of level ``node``: the stand-in, or the
+    image that the variable names (``make images`` writes build/images/llmzero-trainer.tar)."""
+    if built := os.environ.get(ARCHIVE_ENV):
+        cluster.load_image(Path(built))
+        return
     cluster.load_image(trainer_archive())
     layers = cluster.folder.glob(f"containerd/*overlayfs/snapshots/*/fs/{MARK}")
     root = next(layers, None)

@@ -22,12 +22,15 @@ class Claim:
     """Its files on this machine; None on a cluster that is not ours."""
 
 
-def make_claim(kube: Kube, namespace: str, name: str = CHECKPOINTS) -> Claim:
-    """Creates the claim. With a folder, the built-in models made on this machine are in it."""
+def make_claim(
+    kube: Kube, namespace: str, name: str = CHECKPOINTS, folder: Path | None = None
+) -> Claim:
+    """Creates the claim; on our own node in ``folder``, or else in one of the cluster's. The
+    built-in models that were made on this machine are in it."""
     if kube.data is None:
         kube.apply(_claim(namespace, name, "ReadWriteOnce", {}))
         return Claim(name, None)
-    folder = kube.data / namespace / name
+    folder = folder or kube.data / namespace / name
     models = cache() / "models"
     if models.exists():
         shutil.copytree(models, folder / ".cache/llmzero/models")

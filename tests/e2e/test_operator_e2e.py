@@ -1,8 +1,6 @@
 """The whole of it: kubectl apply, a real kubelet, real pods, the real trainer with a tiny model."""
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,17 +47,6 @@ class Place:
         selector = f"llmzero.dev/node={node.name}"
         where = ("-n", self.namespace, "-l", selector)
         self.kube.run("delete", "pod", *where, "--wait=false", *arguments)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def model_cache() -> None:
-    """The built-in model is made once on this machine and copied onto each claim."""
-    command = [
-        sys.executable,
-        "-c",
-        "from llmzero_trainer import tiny; tiny.cached('scratchpad-addition')",
-    ]
-    subprocess.run(command, cwd=ROOT, check=False)
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from typing import Any, Self
 import httpx
 import yaml
 
+from llmzero.telemetry.dashboards import dashboards
+from llmzero.telemetry.grafana import render
 from tests.tools.debian import program
 
 
@@ -24,10 +26,36 @@ def promtool(*arguments: str | Path, text: str | None = None) -> subprocess.Comp
     )
 
 
-class Prometheus:
-    """A real server on a free port, scraping one target every two seconds."""
+def panel_queries() -> list[tuple[str, str]]:
+    """Of all dashboards: the panel's title and one of its queries."""
+    return [
+        (f"{dashboard.title}: {panel['title']}", target["expr"])
+        for dashboard in dashboards()
+        for panel in render(dashboard)["panels"]
+        for target in panel.get("targets", [])
+    ]
 
-    def __init__(self, folder: Path, target: str, rules: Path | None = None) -> None:
+
+def filled_in(expr: str) -> str:
+    """Grafana's variables as Grafana replaces them: all searches."""
+    for name, value in (("$namespace", ".+"), ("$search", ".+"), ("$__rate_interval", "20s")):
+        expr = expr.replace(name, value)
+    return expr
+
+
+def target(address: str) -> dict[str, Any]:
+    """A scrape of one address."""
+    return {
+        "job_name": "llmzero-operator",
+        "honor_labels": True,
+        "static_configs": [{"targets": [address]}],
+    }
+
+
+class Prometheus:
+    """A real server on a free port, scraping every two seconds."""
+
+    def __init__(self, folder: Path, scrape: dict[str, Any], rules: Path | None = None) -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
         config = {
             "global": {
@@ -36,13 +64,7 @@ class Prometheus:
                 "evaluation_interval": "2s",
             },
             "rule_files": [str(rules)] if rules else [],
-            "scrape_configs": [
-                {
-                    "job_name": "llmzero-operator",
-                    "honor_labels": True,
-                    "static_configs": [{"targets": [target]}],
-                }
-            ],
+            "scrape_configs": [scrape],
         }
         file = folder / "prometheus.yaml"
         file.write_text(yaml.safe_dump(config))
@@ -74,6 +96,12 @@ class Prometheus:
             raise ValueError(f"{expr}: {answer['error']}")
         found: list[dict[str, Any]] = answer["data"]["result"]
         return found
+
+    def alerts(self) -> dict[str, dict[str, str]]:
+        """Those that fire, by name, with their labels and annotations (of one each)."""
+        answer = httpx.get(f"{self.url}/api/v1/alerts", timeout=20).json()
+        firing = [a for a in answer["data"]["alerts"] if a["state"] == "firing"]
+        return {a["labels"]["alertname"]: {**a["labels"], **a["annotations"]} for a in firing}
 
     def wait_for(self, expr: str, seconds: float = 40) -> list[dict[str, Any]]:
         """The result once there is one. Raises TimeoutError with the server's log."""

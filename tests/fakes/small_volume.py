@@ -19,9 +19,13 @@ class SmallVolume:
     def resize(self, size: int) -> None:
         _mount("-o", f"remount,size={size}", str(self.path))
 
-    def fill(self, leave: int) -> None:
-        """A file that leaves so many bytes free."""
+    def fill(self, leave: int, below: str = "", owner: int = 0) -> None:
+        """A file that leaves so many bytes free, in the directory ``below`` of the volume."""
         self.clear()
+        self._ballast = self.path / below / "ballast"
+        self._ballast.parent.mkdir(parents=True, exist_ok=True)
+        if below:
+            os.chown(self._ballast.parent, owner, owner)
         with self._ballast.open("wb") as stream:
             room = _free(self.path) - leave
             for _ in range(room // 4096):

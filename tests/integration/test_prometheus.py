@@ -22,16 +22,11 @@ from llmzero.telemetry import SearchCollector
 from llmzero.telemetry.dashboards import dashboards, main
 from llmzero.telemetry.grafana import render
 from tests.fakes.harness import ROOT
-from tests.fakes.prometheus import Prometheus
+from tests.fakes.prometheus import Prometheus, filled_in, panel_queries, target
 from tests.fakes.simulated_search import live, simulated
 
 RULES = ROOT / "charts/llmzero/rules/llmzero.yaml"
-QUERIES = [
-    (f"{dashboard.title}: {panel['title']}", target["expr"])
-    for dashboard in dashboards()
-    for panel in render(dashboard)["panels"]
-    for target in panel.get("targets", [])
-]
+QUERIES = panel_queries()
 
 
 def moved(search: TrainingSearch, nodes: list[StageNode], by: float) -> list[StageNode]:
@@ -95,17 +90,10 @@ def exporter() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def prometheus(exporter: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    with Prometheus(tmp_path_factory.mktemp("prometheus"), exporter, RULES) as server:
+    with Prometheus(tmp_path_factory.mktemp("prometheus"), target(exporter), RULES) as server:
         server.wait_for("rate(llmzero_reconcile_seconds_count[20s]) > 0")
         server.wait_for("rate(process_cpu_seconds_total[20s])")
         yield server
-
-
-def filled_in(expr: str) -> str:
-    """Grafana's variables as Grafana replaces them: all searches."""
-    for name, value in (("$namespace", ".+"), ("$search", ".+"), ("$__rate_interval", "20s")):
-        expr = expr.replace(name, value)
-    return expr
 
 
 @pytest.mark.parametrize("expr", [pytest.param(expr, id=title) for title, expr in QUERIES])
