@@ -18,6 +18,7 @@ from llmzero.local.store import RunDirectory, read_run
 
 COMPLETE, SEARCH_FAILED = 0, 3
 LOG_TAIL = 2000
+POINTS = 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class Run:
     error: float
     """Standard error of the score over the held-out questions (not over seeds)."""
     area: float
-    """Mean best-so-far on the search split over the budget of stages."""
+    """Mean best-so-far on the search split over the budget: of tokens where that is given, else of
+    stages."""
     base: float
     constant: float | None
     """Held-out objective of the best path with constant settings, where the search tells it."""
@@ -43,6 +45,8 @@ class Run:
     saved: float
     stopped: int
     agent_tokens: int
+    curve: list[float] | None = None
+    """Best so far at ``POINTS`` even places of the budget, its begin and its end included."""
 
 
 @dataclass(frozen=True)
@@ -126,10 +130,11 @@ def row(run: RunDirectory) -> Run:
         raise RuntimeError(f"{run.path}: the base model has no held-out reading: {status.message}")
     pick = read.get("winner", read["base"])
     constant = read.get("best-constant")
+    steps = best_so_far(run.search, list(run.nodes.values()), read["base"].value)
     return Run(
         score=round(pick.value, 4),
         error=round(pick.standard_error, 4),
-        area=round(area(run.search, list(run.nodes.values()), read["base"].value), 4),
+        area=round(area(steps), 4),
         base=round(read["base"].value, 4),
         constant=None if constant is None else round(constant.value, 4),
         depth=max((n.status.depth for n in run.nodes.values()), default=0),
@@ -140,20 +145,37 @@ def row(run: RunDirectory) -> Run:
         saved=round(ledger.saved_by_stopping, 2),
         stopped=ledger.early_stopped,
         agent_tokens=ledger.agent_tokens,
+        curve=[round(v, 3) for v in curve(steps)],
     )
 
 
-def area(search: TrainingSearch, nodes: Iterable[StageNode], base: float) -> float:
-    """Mean over the budget of the best value so far on the search split, ``base`` at first."""
+Steps = list[tuple[float, float]]
+"""Share of the budget that was spent, in 0..1 and ascending, and the best value from there on."""
+
+
+def best_so_far(search: TrainingSearch, nodes: Iterable[StageNode], base: float) -> Steps:
+    """The best value on the search split as the budget is spent, ``base`` at first."""
     sign = 1.0 if search.spec.objective.direction == "maximize" else -1.0
-    budget = search.spec.budget.stages
+    budget = search.spec.budget
+    limit = budget.stages if budget.tokens is None else budget.tokens
     ended = [n for n in nodes if n.spec.purpose is Purpose.TRAIN and n.status.sequence is not None]
-    spent, best, total = 0.0, base, 0.0
+    found, spent = [(0.0, base)], 0.0
     for node in sorted(ended, key=lambda n: n.status.sequence or 0):
-        cost = min(node.status.cost.stages, budget - spent)
-        total += best * cost
-        spent += cost
-        found = node.status.result
-        if found is not None and sign * found.value > sign * best:
-            best = found.value
-    return (total + best * (budget - spent)) / budget
+        cost = node.status.cost
+        spent += cost.stages if budget.tokens is None else cost.train_tokens + cost.eval_tokens
+        result, best = node.status.result, found[-1][1]
+        if result is not None and sign * result.value > sign * best:
+            found.append((min(spent / limit, 1.0), result.value))
+    return found
+
+
+def area(steps: Steps) -> float:
+    """Mean of the best so far over the whole budget."""
+    ends = [share for share, _ in steps[1:]] + [1.0]
+    return sum((end - share) * value for (share, value), end in zip(steps, ends, strict=True))
+
+
+def curve(steps: Steps) -> list[float]:
+    """The best so far at even places of the budget."""
+    shares = [i / (POINTS - 1) for i in range(POINTS)]
+    return [[value for share, value in steps if share <= at][-1] for at in shares]

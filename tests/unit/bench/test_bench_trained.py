@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from llmzero.api.search import TrainingSearch
 from llmzero.bench.methods import METHODS
 from llmzero.bench.results import Results
-from llmzero.bench.trained import Run, Trained, area
+from llmzero.bench.trained import POINTS, Run, Trained, area, best_so_far, curve
 from llmzero.cli.main import app
 from tests.fakes.simulated_search import simulated
 
@@ -53,9 +53,21 @@ def test_the_area_is_the_mean_of_the_best_so_far_over_the_budget() -> None:
         seen += [best] * round(node.status.cost.stages * 1000)
         best = max(best, node.status.result.value if node.status.result else best)
     seen += [best] * (round(budget * 1000) - len(seen))
-    assert area(search, nodes, base) == pytest.approx(sum(seen) / len(seen), abs=2e-3)
-    assert base < area(search, nodes, base) < best
-    assert area(search, [], base) == pytest.approx(base)
+    found = best_so_far(search, nodes, base)
+    assert area(found) == pytest.approx(sum(seen) / len(seen), abs=2e-3)
+    assert base < area(found) < best
+    assert area(best_so_far(search, [], base)) == pytest.approx(base)
+    drawn = curve(found)
+    assert (len(drawn), drawn[0], drawn[-1]) == (POINTS, base, best)
+    assert drawn == sorted(drawn)
+
+
+def test_a_budget_of_tokens_is_what_the_curve_is_drawn_over() -> None:
+    search, nodes = simulated()
+    tokens = sum(n.status.cost.train_tokens + n.status.cost.eval_tokens for n in nodes)
+    twice = search.with_(spec=search.spec.with_(budget=search.spec.budget.with_(tokens=2 * tokens)))
+    shares = [share for share, _ in best_so_far(twice, nodes, 0.1)]
+    assert shares == sorted(shares) and 0 < shares[-1] <= 0.5
 
 
 def test_two_tasks_need_two_names(tmp_path: Path) -> None:
