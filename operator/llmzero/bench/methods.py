@@ -9,11 +9,13 @@ OURS: Final = "llmzero"
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """``early_stopping``: the curve-against-best rule (ASHA and PBT never use it)."""
+    """``early_stopping``: the curve-against-best rule (ASHA and PBT never use it). ``roles``:
+    whether the strategy is told which parameters are capacity and which regularization."""
 
     strategy: str
     options: Mapping[str, Any] = field(default_factory=dict)
     early_stopping: bool = True
+    roles: bool = True
     text: str = ""
 
 
@@ -36,6 +38,18 @@ ABLATIONS: Final[Mapping[str, Method]] = {
     "llmzero-random": Method("llmzero", {"explore": 1.0}, text="random transitions, no rules"),
     "llmzero-rules-only": Method("llmzero", {"explore": 0.0}, text="no random transitions"),
     "llmzero-no-stopping": Method("llmzero", early_stopping=False, text="nothing stopped early"),
+    "llmzero-no-tree": Method(
+        "llmzero",
+        {"shares": {"screen": 0.25, "tree": 0.0, "finish": 0.75}},
+        text="no selection by UCT: the best rungs go on, changed where they are ill",
+    ),
+    "llmzero-no-roles": Method("llmzero", roles=False, text="all parameters are free"),
+    "llmzero-last-checkpoint": Method(
+        "llmzero", {"branch": "last"}, text="children start at the last checkpoint"
+    ),
+    "llmzero-no-in-flight": Method(
+        "llmzero", {"inFlight": False}, text="running stages do not count in UCT"
+    ),
 }
 
 

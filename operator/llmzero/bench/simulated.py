@@ -57,6 +57,7 @@ class Simulated(Experiment):
                 stages=self.stages,
                 depth=self.depth,
                 parallelism=self.parallelism,
+                roles=chosen.roles,
                 early_stopping=EarlyStopping(enabled=chosen.early_stopping),
             ),
             make_world(family, seed),

@@ -95,6 +95,8 @@ class Trained(Experiment):
         document.pop("status", None)
         document["metadata"] = {"name": task}
         spec["strategy"] |= {"name": chosen.strategy, "options": dict(chosen.options), "seed": seed}
+        if not chosen.roles:
+            spec["parameters"] = [{**p, "role": "free"} for p in spec["parameters"]]
         spec["strategy"].setdefault("earlyStopping", {})["enabled"] = chosen.early_stopping
         if self.stages is not None:
             spec["budget"]["stages"] = self.stages

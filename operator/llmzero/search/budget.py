@@ -6,11 +6,12 @@ but differ from run to run: the same completions would then grow another tree.
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from llmzero.api.spec import Budget
+from llmzero.api.spec import Budget, Strategy
 from llmzero.api.stage import Phase
 
 FAILURE_FLOOR: Final = 0.25
@@ -22,6 +23,9 @@ SEGMENTS: Final = {"screen": 0.25, "tree": 0.30, "finish": 0.45, "promote": 0.0}
 """Shares of ``budget.stages``. Source: reference "Why a tree loses to well-tuned constants", 1, with
 more for the finish, which won in simulation (docs/simulator.md); promote is what the strategy's
 option ``replicas`` gives it [ours]."""
+
+SHARES: Final = "shares"
+"""The option of strategy llmzero that divides the budget otherwise."""
 
 SLACK: Final = 1e-9
 
@@ -44,6 +48,17 @@ def charge(steps: int, ran: int, phase: Phase, stage_steps: int) -> float:
     if phase is Phase.FAILED:
         return max(part, FAILURE_FLOOR)
     return max(whole, FAILURE_FLOOR)
+
+
+def segments(strategy: Strategy) -> dict[str, float]:
+    """Shares of ``budget.stages`` by segment, as ``strategy.options.shares`` says or by default;
+    what is wrong in the option is passed over here, and said by its check."""
+    given = strategy.options.get(SHARES)
+    numbers = given if isinstance(given, Mapping) else {}
+    return {
+        name: float(n) if isinstance(n := numbers.get(name), int | float) else default
+        for name, default in SEGMENTS.items()
+    }
 
 
 def duration(text: str) -> timedelta:

@@ -13,11 +13,15 @@ class Selection:
 
     ``able`` says which stages could take another child at all, ``eager`` which of them may
     unforced: widths are asked of eager stages alone. Both by index; the root is for the strategy.
+    ``in_flight``: whether running stages count in the bonus (only an ablation says no).
     Building is O(stages), each choice O(depth * children).
     """
 
-    def __init__(self, tree: Tree, values: Values, able: Flags, eager: Flags) -> None:
+    def __init__(
+        self, tree: Tree, values: Values, able: Flags, eager: Flags, in_flight: bool = True
+    ) -> None:
         self._tree, self._values = tree, values
+        self._in_flight = float(in_flight)
         self._able, self._eager = able.copy(), eager.copy()
         self._open = self._able & self._eager & (tree.width < widths(tree.visits, tree.flying))
         self._able_below = self._able.astype(np.int64)
@@ -75,7 +79,7 @@ class Selection:
         return uct.score(
             float(self._values.q[child]),
             float(tree.visits[child]),
-            float(tree.flying[child]),
+            float(tree.flying[child]) * self._in_flight,
             float(tree.visits[up]),
-            float(tree.flying[up]),
+            float(tree.flying[up]) * self._in_flight,
         )

@@ -58,9 +58,11 @@ def simulated_search(
     stages: float = DEFAULT_STAGES,
     depth: int = DEFAULT_DEPTH,
     parallelism: int = DEFAULT_PARALLELISM,
+    roles: bool = True,
     early_stopping: EarlyStopping | None = None,
 ) -> TrainingSearch:
-    """A search of so many stages' worth of steps, of 100 steps each with 4 evaluations."""
+    """A search of so many stages' worth of steps, of 100 steps each with 4 evaluations. Without
+    ``roles`` all parameters are free."""
     return TrainingSearch(
         metadata=ObjectMeta(name="simulated", uid=f"simulated-{strategy}-{seed}"),
         spec=SearchSpec(
@@ -70,7 +72,7 @@ def simulated_search(
                 name="scratchpad-addition",
                 splits=Splits(train=1000, search=200, promote=400, held_out=1000),
             ),
-            parameters=list(SPACE),
+            parameters=[p if roles else p.with_(role=Role.FREE) for p in SPACE],
             stage=StagePlan(steps=100, eval_every=25, checkpoint_every=25),
             strategy=Strategy(
                 name=strategy,

@@ -14,7 +14,7 @@ import numpy as np
 
 from llmzero.api.spec import SettingsMap
 from llmzero.api.stage import Provenance, StageNode
-from llmzero.search.budget import SEGMENTS, SLACK
+from llmzero.search.budget import SHARES, SLACK, segments
 from llmzero.search.decisions import Create
 from llmzero.search.nodes import train_node
 from llmzero.search.protocol import Proposed
@@ -23,7 +23,7 @@ from llmzero.search.selection import Selection
 from llmzero.search.tree import ROOT, Flags, Floats, Ints, Tree
 from llmzero.search.values import Values, same_transition
 from llmzero.search.widening import ROOT_MOST, root_width
-from llmzero.strategies.options import Options, share
+from llmzero.strategies.options import Options, boolean, division, one_of, share
 from llmzero.strategies.proposing import ProposingStrategy
 from llmzero.strategies.remedies import acts
 from llmzero.strategies.schedule import source_option
@@ -46,9 +46,17 @@ class LLMZero(ProposingStrategy):
     """Options ``explore``: share of random transitions among the changed children; ``replicas``:
     share of the budget for repeating leading transitions with other rollouts (in simulation it
     cost more than it gave, so none by default); ``warmStart``: a schedule document or the name of
-    a preset, whose line is tried first."""
+    a preset, whose line is tried first; ``shares``: how screen, tree and finish divide the budget.
+    ``branch: last`` and ``inFlight: false`` switch a part off, for ablations."""
 
-    OPTIONS: ClassVar[Options] = {"explore": share, "replicas": share, "warmStart": source_option}
+    OPTIONS: ClassVar[Options] = {
+        "explore": share,
+        "replicas": share,
+        "warmStart": source_option,
+        SHARES: division(("screen", "tree", "finish")),
+        "branch": one_of("chosen", "last"),
+        "inFlight": boolean,
+    }
 
     def __init__(self, tree: Tree, values: Values) -> None:
         super().__init__(tree, values)
@@ -60,7 +68,11 @@ class LLMZero(ProposingStrategy):
         self.rung_steps = rung(tree.stage_steps, spec.stage.eval_every)
         stages = tree.account.expected
         width = root_width(stages, spec.strategy.max_depth, spec.strategy.parallelism)
-        self.rungs = rung_count(stages, self.rung_steps / tree.stage_steps, width)
+        self.shares = segments(spec.strategy)
+        length = self.rung_steps / tree.stage_steps
+        self.rungs = rung_count(stages, length, width, self.shares["screen"])
+        self.in_flight = bool(self.options.get("inFlight", True))
+        self.branches = self.options.get("branch") != "last"
         self._fruitless_tries = 0
         self._tired = False
         self._seen = len(tree)
@@ -211,7 +223,7 @@ class LLMZero(ProposingStrategy):
         """The line with the best outlook goes on, once screen and tree are paid for: as it is
         where it is healthy, treated where its last stage shows a pathology."""
         tree, account = self.tree, self.tree.account
-        begun = SEGMENTS["screen"] + SEGMENTS["tree"]
+        begun = self.shares["screen"] + self.shares["tree"]
         repeated = account.by_segment["promote"] / account.limit
         if account.progress - repeated + SLACK < begun:
             return ()
@@ -258,7 +270,7 @@ class LLMZero(ProposingStrategy):
             self._tired = self._fruitless_tries >= MOST_FRUITLESS
             if self._tired:
                 able &= ~self.tree.continued
-            self._choice = Selection(self.tree, self.values, able, self._eager())
+            self._choice = Selection(self.tree, self.values, able, self._eager(), self.in_flight)
         else:
             for index in range(self._seen, len(self.tree)):
                 self._choice.added(index)

@@ -1,6 +1,6 @@
 """Options of a strategy: a check for each, with answers that name the key and what is allowed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Check = Callable[[Any], str | None]
@@ -64,6 +64,21 @@ def number(low: float, high: float) -> Check:
         plain = isinstance(value, int | float) and not isinstance(value, bool)
         inside = plain and low <= value <= high
         return None if inside else f"found {value!r}, a number from {low:g} to {high:g} is needed"
+
+    return check
+
+
+def division(parts: Sequence[str]) -> Check:
+    """A mapping with a share from 0 to 1 for each part, together 1."""
+
+    def check(value: Any) -> str | None:
+        if not isinstance(value, Mapping) or set(value) != set(parts):
+            return f"found {value!r}, a share for each of {', '.join(parts)} is needed"
+        for part, item in value.items():
+            if problem := share(item):
+                return f"{part}: {problem}"
+        total = sum(value.values())
+        return None if abs(total - 1) < 1e-6 else f"the shares add up to {total:g}, 1 is needed"
 
     return check
 

@@ -26,6 +26,8 @@ class ProposingStrategy(BaseStrategy):
     """Children of ended stages. ``explore`` is the share of random transitions."""
 
     explore: float = 0.0
+    branches: bool = True
+    """Whether a child starts at the checkpoint that was chosen, or always at the last."""
     _waits = False
 
     def waiting(self) -> bool:
@@ -161,7 +163,7 @@ class ProposingStrategy(BaseStrategy):
         self, index: int, number: int, step: int, proposal: Proposal, by: str
     ) -> StageNode | None:
         row = self.tree.rows[index]
-        if step not in row.node.status.checkpoints:
+        if step not in row.node.status.checkpoints or not self.branches:
             assert row.tip is not None
             step = row.tip
         point = {**row.parameters, **proposal.changes}

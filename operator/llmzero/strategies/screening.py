@@ -23,15 +23,13 @@ def screening_cost(rungs: int, length: float) -> float:
     return rungs * length + math.ceil(rungs * KEPT_RUNGS) * (1 - length)
 
 
-def rung_count(stages: float, length: float, width: int) -> int:
-    """Rungs at the root: what a quarter of the budget pays, at least the root's own width,
+def rung_count(stages: float, length: float, width: int, share: float = SEGMENTS["screen"]) -> int:
+    """Rungs at the root: what the screening's share pays, at least the root's own width,
 
     at most 16 and what half of the budget pays; at least one.
     """
     fits = [
-        n
-        for n in range(1, ROOT_MOST + 1)
-        if screening_cost(n, length) <= SEGMENTS["screen"] * stages + SLACK
+        n for n in range(1, ROOT_MOST + 1) if screening_cost(n, length) <= share * stages + SLACK
     ]
     most = [
         n

@@ -8,7 +8,7 @@ from typing import Final, get_args
 from llmzero.api.curve import PathologyKind
 from llmzero.api.search import SearchStatus, TrainingSearch
 from llmzero.api.stage import AnsweredBy, Outcome, Phase, Purpose, StageNode
-from llmzero.search.budget import SEGMENTS, charge
+from llmzero.search.budget import SEGMENTS, charge, segments
 from llmzero.search.room import latest
 from llmzero.telemetry.writer import Writer
 
@@ -177,7 +177,7 @@ def _budget(
         phase = node.status.phase
         cost = charge(node.spec.steps, node.status.step, phase, search.spec.stage.steps)
         (spent if phase.final else reserved)[node.spec.segment] += cost
-    for segment, share in SEGMENTS.items():
+    for segment, share in segments(search.spec.strategy).items():
         by = {**labels, "segment": segment}
         unit = "in full stages' worth of steps."
         writer.gauge(
