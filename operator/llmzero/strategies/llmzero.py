@@ -29,10 +29,13 @@ from llmzero.strategies.remedies import acts
 from llmzero.strategies.schedule import source_option
 from llmzero.strategies.screening import KEPT_RUNGS, SCREEN_MOST, rung, rung_count
 from llmzero.strategies.space import hopeless, known, local, shrunk, spread
+from llmzero.strategies.stuck import spent, untrained
 from llmzero.strategies.warm import WarmStart
 
 LINES = 2
 """Paths that are finished to the horizon."""
+TREATMENTS = 2
+"""Remedies that are tried on one end of a line before another line is finished [ours]."""
 REPLICATE_BELOW = 1.0
 """Stages spent below a leading transition at which it is repeated: before two are [reference]."""
 DEFAULT_EXPLORE = 0.2
@@ -114,7 +117,7 @@ class LLMZero(ProposingStrategy):
         kept = math.ceil(count) if len(ended) == len(rungs) else int(len(ended) * KEPT_RUNGS)
         for index in self._by_promise(ended)[:kept]:
             if not tree.continued[index] and self.can_branch(index):
-                if self._untrained(index):
+                if self._stuck(index):
                     if tree.children(index):
                         continue
                     if changed := self.transition_now(index):
@@ -123,13 +126,11 @@ class LLMZero(ProposingStrategy):
                 return (Create(self.going_on(index, "continue", why, "screen")),)
         return ()
 
-    def _untrained(self, index: int) -> bool:
-        """Whether all groups were dead at the stage's end and nothing else moves the weights:
-        the same settings carried on would most likely leave them as they are."""
+    def _stuck(self, index: int) -> bool:
+        """Whether the same settings carried on would most likely teach nothing."""
         row = self.tree.rows[index]
-        settings = {**self.search.spec.fixed, **row.parameters}
-        return row.node.status.features.get("dead_groups_end", 0.0) >= 1.0 and not any(
-            settings.get(name) for name in ("beta", "entropy_coef")
+        return untrained(self.search.spec.fixed, row.parameters, row.node.status) or spent(
+            row.node.status
         )
 
     def _rung(self) -> StageNode | None:
@@ -230,7 +231,10 @@ class LLMZero(ProposingStrategy):
         running = tree.columns["segment"] == SEGMENT_NAMES.index("finish")
         if (running & tree.of_kind(Kind.IN_FLIGHT)).sum() >= LINES:
             return ()
-        ends = np.flatnonzero(self.branchable() & tree.of_kind(Kind.VALUED) & ~tree.continued)
+        able = self.branchable() & tree.of_kind(Kind.VALUED) & ~tree.continued
+        finished = tree.parent[tree.columns["segment"] == SEGMENT_NAMES.index("finish")]
+        able &= np.bincount(finished, minlength=len(able)) < TREATMENTS
+        ends = np.flatnonzero(able)
         if not len(ends):
             return ()
         best = int(ends[np.argmax(self._outlook(ends))])
@@ -302,7 +306,7 @@ class LLMZero(ProposingStrategy):
         warm = self._warm(index)
         if warm is not None:
             return (Create(warm),)
-        if self._untrained(index) and (changed := self.transition(index)):
+        if self._stuck(index) and (changed := self.transition(index)):
             return changed
         if self.tree.rows[index].kind is Kind.VALUED and not self.tree.continued[index]:
             why = "the same settings carried on: what every change is compared with"

@@ -209,8 +209,9 @@ def _dead_groups(f: Finding) -> Iterator[Remedy]:
         )
     else:
         if f.feature("entropy_end", 0.0) > THRESHOLDS.guessing:
+            # Not larger groups too: they cost as much more as they find.
             yield Remedy(
-                together(p.shift("temperature", -0.2), p.grow("num_generations")),
+                together(p.shift("temperature", -0.2)),
                 "most groups fail alike, and most tokens are guesses: narrower samples",
                 expected,
             )

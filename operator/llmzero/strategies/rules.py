@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+from llmzero.api.curve import PathologyKind
 from llmzero.api.parameters import Parameter, Role
 from llmzero.api.proposals import (
     MAX_CHANGES,
@@ -77,7 +78,7 @@ def _candidates(
     """The two gravest findings treated together, then remedies of each finding in turn (first
     choices first, what is only reported last), then exploration."""
     findings = [Finding(p, stage, position) for p in stage.pathologies]
-    findings.sort(key=lambda f: not f.acts)
+    findings.sort(key=lambda f: (not f.acts, _follows(f, findings)))
     both = _both(findings)
     if both is not None:
         yield both
@@ -113,6 +114,8 @@ def _both(findings: list[Finding]) -> tuple[str, Remedy] | None:
     (first, one), (second, other) = acting
     if one is None or other is None or one.justification or other.justification:
         return None
+    if _follows(second, [first]):
+        return None
     changes = {**other.changes, **one.changes}
     settings = first.p.settings
     for name in one.changes.keys() & other.changes.keys():
@@ -129,6 +132,14 @@ def _both(findings: list[Finding]) -> tuple[str, Remedy] | None:
         reset_reference=one.reset_reference or other.reset_reference,
     )
     return f"{first.pathology.kind} and {second.pathology.kind}", merged
+
+
+def _follows(finding: Finding, others: list[Finding]) -> bool:
+    """Whether it follows from another: answers that are cut off fail alike. With room for them the
+    groups come alive by themselves, and larger ones would cost twice as much."""
+    return finding.pathology.kind is PathologyKind.ZERO_VARIANCE_GROUPS and any(
+        f.pathology.kind is PathologyKind.TRUNCATION and f.acts for f in others
+    )
 
 
 def _rises(parameter: Parameter, old: object, new: object) -> bool:

@@ -71,7 +71,7 @@ def first(
             K.ZERO_VARIANCE_GROUPS,
             0.6,
             {"reward_end": 0.0, "entropy_end": 1.9},
-            {"num_generations": 16, "temperature": 0.8},
+            {"temperature": 0.8},
         ),
         (
             K.ZERO_VARIANCE_GROUPS,
