@@ -78,7 +78,7 @@ def _candidates(
     """The two gravest findings treated together, then remedies of each finding in turn (first
     choices first, what is only reported last), then exploration."""
     findings = [Finding(p, stage, position) for p in stage.pathologies]
-    findings.sort(key=lambda f: (not f.acts, _follows(f, findings)))
+    findings = sorted(findings, key=lambda f: (not f.acts, _follows(f, findings)))
     both = _both(findings)
     if both is not None:
         yield both

@@ -248,3 +248,14 @@ def test_a_caller_may_leave_settings_out() -> None:
     known = [Infeasible(parameters={}, outcome="Diverged")]
     answer = propose(request(stage, children=[child], infeasible=known, count=3))
     assert answer.proposals[0].changes["max_completion_length"] == 24
+
+
+def test_dead_groups_of_answers_that_are_cut_off_are_left_to_the_room_for_them() -> None:
+    """Groups twice as large would cost twice as much, for what more room does by itself."""
+    graver = [found(K.ZERO_VARIANCE_GROUPS, 0.9), found(K.TRUNCATION, 0.6)]
+    stage = view(pathologies=graver, features={"reward_end": 0.4})
+    changes = propose(request(stage)).proposals[0].changes
+    assert "max_completion_length" in changes and "num_generations" not in changes
+    mild = [found(K.ZERO_VARIANCE_GROUPS, 0.9), found(K.TRUNCATION, 0.1)]
+    stage = view(pathologies=mild, features={"reward_end": 0.4})
+    assert "num_generations" in propose(request(stage)).proposals[0].changes
