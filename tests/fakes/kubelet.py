@@ -12,7 +12,8 @@ of ``{"attempt": 1, "pod": 1, "kind": ..., "step": n, "code": n}``, kinds:
 * deaf     its log cannot be read
 * hang     says nothing more and does not end
 * evict    DisruptionTarget, then Failed without a container's word (a drain)
-* wait     never leaves Pending: ``reason`` and ``text`` stand in its status
+* wait     never leaves Pending: ``reason`` and ``text`` stand in its status; ``mounted: false``: its
+           volumes are not there
 """
 
 import asyncio
@@ -279,7 +280,8 @@ class FakeKubelet:
         waits = next((f for f in faults if f["kind"] == "wait"), None)
         if waits is not None:
             waiting = {"reason": waits["reason"], "message": waits.get("text", "")}
-            await self._status(pod, "Pending", {"waiting": waiting})
+            mounted = waits.get("mounted", True)
+            await self._status(pod, "Pending", {"waiting": waiting}, mounted=mounted)
             await pod.told.wait()
             await self._end(pod, INTERRUPTED, "")
             return
@@ -296,9 +298,11 @@ class FakeKubelet:
             if f.get("attempt", attempt) == attempt and f.get("pod", number) == number
         ]
 
-    async def _status(self, pod: FakePod, phase: str, state: Object, *more: Object) -> None:
+    async def _status(
+        self, pod: FakePod, phase: str, state: Object, *more: Object, mounted: bool = True
+    ) -> None:
         metadata = pod.body["metadata"]
-        sandbox = {"type": "PodReadyToStartContainers", "status": "True"}
+        sandbox = {"type": "PodReadyToStartContainers", "status": str(mounted)}
         status = {
             "phase": phase,
             "startTime": pod.body.setdefault("started", now()),

@@ -245,6 +245,30 @@ def test_a_missing_claim_and_an_image_that_cannot_be_pulled_are_shown(stand: Sta
         assert seen.condition("Blocked")[0] == "False"
 
 
+UNSET = {"reason": "CreateContainerConfigError", "text": 'secret "hub" not found'}
+UNMOUNTED = {"reason": "ContainerCreating", "mounted": False}
+
+
+@pytest.mark.parametrize(
+    ("waits", "said"),
+    [
+        (UNSET, 'cannot start: CreateContainerConfigError: secret "hub" not found'),
+        (UNMOUNTED, "spec.trainer.podTemplate mounts Secret hub. kubectl describe pod"),
+    ],
+    ids=["variable", "volume"],
+)
+def test_a_secret_that_is_missing_is_named_within_a_minute(
+    stand: Stand, waits: dict[str, Any], said: str
+) -> None:
+    """As a variable the kubelet says it in the pod's status; as a volume only in an Event."""
+    stand.kubelet.faults = {"0": [{"kind": "wait", "pod": 1, **waits}]}
+    volumes = [{"name": "token", "secret": {"secretName": "hub"}}]
+    with stand.operator():
+        trainer = {"image": "fake", "podTemplate": {"spec": {"volumes": volumes}}}
+        seen = stand.apply(**{**ONE, "trainer": trainer})
+        wait_for(lambda: said in seen.condition("Blocked")[1], 60, seen.describe)
+
+
 def test_a_claim_of_one_node_is_named_and_keeps_the_stages_together(stand: Stand) -> None:
     stand.kube.run("delete", "pvc", "checkpoints", "-n", stand.namespace)
     stand.kube.run("delete", "pv", f"checkpoints-{stand.namespace}")

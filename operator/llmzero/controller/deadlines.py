@@ -4,7 +4,9 @@ No clock runs while a queue holds the Job, while no node has room (an autoscaler
 or while an image is pulled; those are shown, not ended.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from llmzero.api.search import TrainingSearch
 from llmzero.api.stage import Phase, StageNode
@@ -14,7 +16,14 @@ from llmzero.search.lifecycle import UNCOUNTED_LIMIT, silent
 
 POD_LIMIT = UNCOUNTED_LIMIT
 """podFailurePolicy's Ignore has no limit of its own: so many pods of one Job are enough."""
+VOLUMES = {
+    "secret": ("Secret", "secretName"),
+    "configMap": ("ConfigMap", "name"),
+    "persistentVolumeClaim": ("PersistentVolumeClaim", "claimName"),
+}
+"""Kinds of volumes that name an object, with the field that holds its name."""
 BLOCKED_AFTER = timedelta(seconds=20)
+MOUNTED_AFTER = timedelta(seconds=40)
 NO_POD_AFTER = timedelta(seconds=60)
 STUCK_AFTER = timedelta(seconds=GRACE_SECONDS + 60)
 
@@ -45,7 +54,13 @@ def overdue(
     return None
 
 
-def blocked(node: StageNode, job: JobView | None, pods: list[PodView], now: datetime) -> str | None:
+def blocked(
+    search: TrainingSearch | None,
+    node: StageNode,
+    job: JobView | None,
+    pods: list[PodView],
+    now: datetime,
+) -> str | None:
     """What keeps a stage from starting or ending, in words for a person, or None."""
     attempts = node.status.attempts
     began = attempts[-1].started_at if attempts else None
@@ -70,7 +85,25 @@ def blocked(node: StageNode, job: JobView | None, pods: list[PodView], now: date
     waiting = pods[-1].waiting if pods and pods[-1].phase == "Pending" else ""
     if waiting and now - began > BLOCKED_AFTER:
         return f"stage {node.spec.path} cannot start: {waiting}"
+    pod = pods[-1] if pods else None
+    if pod is not None and pod.phase == "Pending" and pod.mounting and now - began > MOUNTED_AFTER:
+        names = ", ".join(mounted(search.spec.trainer.pod_template) if search else [])
+        mounts = f" spec.trainer.podTemplate mounts {names}." if names else ""
+        return (
+            f"stage {node.spec.path} cannot start: the volumes of its pod are not mounted.{mounts} "
+            f"kubectl describe pod {pod.name} says which one is missing"
+        )
     return None
+
+
+def mounted(template: Mapping[str, Any]) -> list[str]:
+    """The objects that a pod template's volumes need, by kind and name."""
+    found = []
+    for volume in (template.get("spec") or {}).get("volumes") or []:
+        for field, (kind, key) in VOLUMES.items():
+            if name := (volume.get(field) or {}).get(key):
+                found.append(f"{kind} {name}")
+    return found
 
 
 def seconds(number: float) -> timedelta:

@@ -67,6 +67,8 @@ class PodView:
     """Termination message of the container."""
     waiting: str
     """Why it does not start, in words; empty while it starts normally."""
+    mounting: bool
+    """Its volumes are not mounted yet: one may be missing, which only its events say."""
     pulling: bool
     """Its image is being pulled, or cannot be: no deadline runs."""
     scheduled_at: datetime | None
@@ -120,6 +122,7 @@ def pod_view(body: dict[str, Any]) -> PodView:
         reason=terminated.get("reason") or status.get("reason", ""),
         message=(terminated.get("message") or "")[:4096],
         waiting=_why_waiting(waiting, status),
+        mounting=reason in STARTING and not sandbox,
         pulling=reason in PULLING or (reason in STARTING and sandbox),
         scheduled_at=_since(status, "PodScheduled"),
         running_since=_time((state.get("running") or terminated).get("startedAt")),

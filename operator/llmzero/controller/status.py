@@ -217,7 +217,8 @@ def _blocked(
         return _full(full[0], claim.name if claim is not None else None)
     for node in under_way:
         name = job_name(node, node.status.attempt_count)
-        words = deadlines.blocked(node, group.jobs.get(name), group.pods_of(name), now)
+        job, pods = group.jobs.get(name), group.pods_of(name)
+        words = deadlines.blocked(group.search, node, job, pods, now)
         if words:
             return words
     return None
