@@ -34,7 +34,7 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
         yield installation
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_install_search_upgrade_uninstall(installation: Installation) -> None:
     kube, before = installation.kube, installation.everything()
     print(f"helm install until Ready: {installation.release('install'):.1f} s")
@@ -42,7 +42,7 @@ def test_install_search_upgrade_uninstall(installation: Installation) -> None:
     steps = {"steps": 160, "evalEvery": 80, "checkpointEvery": 40}
     begun = time.monotonic()
     seen = installation.apply("installed", strategy=asking, stage=steps, budget={"stages": 2})
-    wait_for(lambda: _step(seen) >= 5, 120, seen.describe)
+    wait_for(lambda: _step(seen) >= 5, 240, seen.describe)
 
     old = installation.pods("operator")
     # The documented path: first the CRDs, then the release.
