@@ -9,8 +9,11 @@ export TOKENIZERS_PARALLELISM ?= false
 # Real servers and pods share two cores with the tests: what fails is run once more, and shown (R).
 AGAIN := --reruns 1 -rR
 
+METHODS := llmzero,grid,grid-decay,random,random-stages,tpe,tpe-stages,asha,pbt
+ABLATIONS := llmzero-random,llmzero-rules-only,llmzero-no-stopping,llmzero-no-tree,llmzero-no-roles,llmzero-last-checkpoint,llmzero-no-in-flight
+
 .PHONY: help setup helm images kubernetes demo docs test lint unit integration e2e crds crds-check lock clean \
-        cluster cluster-down bench-stage bench-trainer bench-plan bench-operator bench-scale bench-agent bench bench-full
+        cluster cluster-down bench-stage bench-trainer bench-plan bench-operator bench-scale bench-agent bench bench-full tables
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -76,13 +79,23 @@ bench-operator: setup ## stage finished to child Job created
 bench-scale: setup ## operator restart, memory and API requests at 10,000 stages
 	$(PY) tests/bench/bench_scale.py
 
-bench: setup ## methods at equal cost in simulated worlds: the table of docs/simulator.md
+bench: setup ## methods and ablations at equal cost in simulated worlds (minutes)
 	rm -f benchmarks/simulator.json
-	.venv/bin/llmzero bench --seeds 20 --families saturating,bottlenecks,gamed -o benchmarks/simulator.json
+	.venv/bin/llmzero bench --seeds 20 --families saturating,bottlenecks,gamed --jobs 2 \
+	  --methods $(METHODS),$(ABLATIONS) -o benchmarks/simulator.json
+	@$(MAKE) tables
 
 bench-full: setup ## methods at equal cost by real training: hours, goes on where it was cut off
-	.venv/bin/llmzero bench --task examples/quickstart.yaml --methods llmzero,random,grid,asha \
-	  --seeds 10 --dir runs/bench -o benchmarks/trained.json
+	for task in ramble transcribe imperfect-verifier quickstart; do \
+	  .venv/bin/llmzero bench --task $$(ls examples/$$task.yaml examples/tasks/$$task.yaml 2>/dev/null) \
+	    --methods llmzero,random,pbt,asha,grid,tpe --seeds 10 --dir runs/bench \
+	    -o benchmarks/trained/$$task.json || exit; \
+	done
+	@$(MAKE) tables
+
+tables: setup ## the benchmark's tables in the pages, and its picture, from benchmarks/
+	$(PY) -m llmzero.bench.tables README.md docs/*.md benchmarks/simulator.json benchmarks/trained/*.json
+	$(PY) -m llmzero.bench.pictures docs/pictures/benchmark.svg benchmarks/trained/*.json
 
 bench-agent: setup ## diagnosis and proposals on generated and real stage histories
 	$(PY) tests/bench/bench_agent.py

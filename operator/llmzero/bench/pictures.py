@@ -55,11 +55,13 @@ def _curves(axes: Any, task: str, methods: Mapping[str, Columns]) -> None:
             axes.step(shares, middle, where="post", color=COLOURS.get(name, OTHER), label=name,
                       linewidth=2.6 if name == OURS else 1.4)  # fmt: skip
     seeds = len(methods[OURS]["seed"])
-    axes.set(title=f"{task}: best so far, {seeds} seeds", xlim=(0, 100), ylim=(0, 1.02))
+    axes.set(title=f"{task}: best so far, paired seeds: {seeds}", xlim=(0, 100), ylim=(0, 1.02))
     axes.set(xlabel="budget spent, %", ylabel="objective, search split")
     axes.grid(alpha=0.25)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=8, loc="lower right")
+    else:
+        axes.text(50, 0.5, "no curves were stored", ha="center", color="#555555")
 
 
 def _picks(axes: Any, methods: Mapping[str, Columns]) -> None:
@@ -80,7 +82,7 @@ def _picks(axes: Any, methods: Mapping[str, Columns]) -> None:
 def main(words: Sequence[str]) -> None:
     file = Path(words[0])
     file.parent.mkdir(parents=True, exist_ok=True)
-    draw(read(Path(w) for w in words[1:]), file)
+    draw(read(Path(w) for w in words[1:])["trained"], file)
 
 
 if __name__ == "__main__":

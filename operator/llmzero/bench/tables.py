@@ -1,10 +1,11 @@
 """The tables of the pages, written anew from stored results.
 
-    python -m llmzero.bench.tables README.md docs/benchmark.md benchmarks/trained/*.json
+    python -m llmzero.bench.tables README.md docs/benchmark.md benchmarks/simulator.json benchmarks/trained/*.json
 
 A page holds marks, ``<!-- results: WHAT -->`` and ``<!-- end of results -->``, and what stands between
-them is replaced. WHAT is the name of a task, or ``summary``: all tasks together, and each method's
-score in every one.
+them is replaced. WHAT is ``trained TASK``, one task by real training; ``trained``, all of them;
+``simulated``, what ours leads by in each family of worlds; or ``ablations``, the same for ours
+with a part switched off.
 """
 
 import json
@@ -16,24 +17,27 @@ from typing import Any, Final
 
 import numpy as np
 
-from llmzero.bench.methods import METHODS, OURS
+from llmzero.bench.methods import ABLATIONS, METHODS, OURS
 from llmzero.bench.statistics import Interval, Line, bootstrap, compare, iqm
 
 Columns = Mapping[str, Sequence[Any]]
 Results = Mapping[str, Mapping[str, Columns]]
 """Task, method, column, with one entry a seed."""
-MARK: Final = re.compile(r"(<!-- results: ([\w-]+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
-SUMMARY: Final = "summary"
+Kinds = Mapping[str, Results]
+"""``trained`` and ``simulated``."""
+FEW_SEEDS: Final = 10
+MARK: Final = re.compile(r"(<!-- results: ([\w -]+?) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 
 
-def read(files: Iterable[Path]) -> dict[str, dict[str, Columns]]:
-    """The tasks of all files. Raises ValueError where two hold the same one."""
-    found: dict[str, dict[str, Columns]] = {}
+def read(files: Iterable[Path]) -> dict[str, dict[str, Mapping[str, Columns]]]:
+    """The tasks of all files, by kind. Raises ValueError where two hold the same one."""
+    found: dict[str, dict[str, Mapping[str, Columns]]] = {"trained": {}, "simulated": {}}
     for file in files:
-        for task, methods in json.loads(file.read_text(encoding="utf-8"))["results"].items():
-            if task in found:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        for task, methods in data["results"].items():
+            if task in found[data["kind"]]:
                 raise ValueError(f"{file}: task {task!r} is in another file too")
-            found[task] = methods
+            found[data["kind"]][task] = methods
     return found
 
 
@@ -58,8 +62,8 @@ def task_table(task: str, methods: Mapping[str, Columns]) -> str:
             line.name,
             _interval(line.score),
             _interval(line.area),
-            "" if line.lead is None else _percent(line.lead),
-            "" if line.improvement is None else _interval(line.improvement, 2),
+            _percent(line.lead),
+            _better(line),
             f"{np.mean(ours[line.name]['train_tokens']) + np.mean(ours[line.name]['eval_tokens']):.2f}",
         )
         for line in compare({task: ours}, OURS, [task])
@@ -73,7 +77,9 @@ def task_table(task: str, methods: Mapping[str, Columns]) -> str:
         "10⁶ tokens",
     )
     base = ours[OURS]["base"][0]
-    return f"{seeds} paired seeds; the base model scores {base:.3f}.\n\n{_markdown(head, rows)}"
+    few = " That is too few for its intervals to mean much." if seeds < FEW_SEEDS else ""
+    said = f"Paired seeds: {seeds}.{few} The base model scores {base:.3f}."
+    return f"{said}\n\n{_markdown(head, rows)}"
 
 
 def summary_table(results: Results) -> str:
@@ -86,20 +92,38 @@ def summary_table(results: Results) -> str:
         (
             line.name,
             *(_interval(bootstrap([np.array(tasks[t][line.name]["score"])], iqm)) for t in tasks),
-            "" if line.lead is None else _percent(line.lead),
-            "" if line.improvement is None else _interval(line.improvement, 2),
+            _percent(line.lead),
+            _better(line),
         )
         for line in _ours_first(lines)
     ]
     return _markdown((*head, "llmzero leads by", "P(llmzero better)"), rows)
 
 
-def filled(page: str, results: Results) -> str:
-    """The page with its marked parts written anew. Raises KeyError for an unknown task."""
+def leads_table(results: Results, names: Iterable[str]) -> str:
+    """By how much ours leads each of some methods, in each task and over all."""
+    known = [n for n in names if n != OURS and all(n in m for m in results.values())]
+    tasks = {t: paired({n: methods[n] for n in (OURS, *known)}) for t, methods in results.items()}
+    groups = [*([t] for t in tasks), list(tasks)]
+    found = [{line.name: line for line in compare(tasks, OURS, group)} for group in groups]
+    rows = [
+        (name, *(_percent(lines[name].lead) for lines in found), _better(found[-1][name]))
+        for name in known
+    ]
+    return _markdown(("against", *tasks, "all", "P(llmzero better)"), rows)
+
+
+def filled(page: str, kinds: Kinds) -> str:
+    """The page with its marked parts written anew. Raises KeyError for an unknown one."""
 
     def part(found: re.Match[str]) -> str:
-        what = found[2]
-        text = summary_table(results) if what == SUMMARY else task_table(what, results[what])
+        kind, _, task = found[2].partition(" ")
+        if kind == "ablations":
+            text = leads_table(kinds["simulated"], ABLATIONS)
+        elif kind == "simulated":
+            text = leads_table(kinds[kind], METHODS)
+        else:
+            text = task_table(task, kinds[kind][task]) if task else summary_table(kinds[kind])
         return f"{found[1]}{text}\n{found[3]}"
 
     return MARK.sub(part, page)
@@ -123,8 +147,14 @@ def _number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}".removeprefix("0") if value < 1 else f"{value:.{digits - 1}f}"
 
 
-def _percent(found: Interval) -> str:
-    """Bold where the interval leaves zero out."""
+def _better(line: Line) -> str:
+    return "" if line.improvement is None else _interval(line.improvement, 2)
+
+
+def _percent(found: Interval | None) -> str:
+    """Bold where the interval leaves zero out; nothing for the reference itself."""
+    if found is None:
+        return ""
     text = f"{found.value:+.0%} [{found.low:+.0%}, {found.high:+.0%}]"
     return f"**{text}**" if found.above_zero or found.below_zero else text
 
