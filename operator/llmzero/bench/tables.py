@@ -25,7 +25,8 @@ Results = Mapping[str, Mapping[str, Columns]]
 """Task, method, column, with one entry a seed."""
 Kinds = Mapping[str, Results]
 """``trained`` and ``simulated``."""
-FEW_SEEDS: Final = 10
+FEW_SEEDS: Final = 5
+"""Below that a table gives no intervals: they would be read as more than they are."""
 MARK: Final = re.compile(r"(<!-- results: ([\w -]+?) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 
 
@@ -57,13 +58,14 @@ def task_table(task: str, methods: Mapping[str, Columns]) -> str:
     """One task: the score of each method's pick, and what ours leads by."""
     ours = paired({m: methods[m] for m in methods if m in METHODS})
     seeds = len(ours[OURS]["seed"])
+    few = seeds < FEW_SEEDS
     rows = [
         (
             line.name,
-            _interval(line.score),
-            _interval(line.area),
-            _percent(line.lead),
-            _better(line),
+            _number(line.score.value, 3) if few else _interval(line.score),
+            _number(line.area.value, 3) if few else _interval(line.area),
+            "" if few else _percent(line.lead),
+            "" if few else _better(line),
             f"{np.mean(ours[line.name]['train_tokens']) + np.mean(ours[line.name]['eval_tokens']):.2f}",
         )
         for line in compare({task: ours}, OURS, [task])
@@ -77,8 +79,8 @@ def task_table(task: str, methods: Mapping[str, Columns]) -> str:
         "10⁶ tokens",
     )
     base = ours[OURS]["base"][0]
-    few = " That is too few for its intervals to mean much." if seeds < FEW_SEEDS else ""
-    said = f"Paired seeds: {seeds}.{few} The base model scores {base:.3f}."
+    words = " Too few for intervals." if few else ""
+    said = f"Paired seeds: {seeds}.{words} The base model scores {base:.3f}."
     return f"{said}\n\n{_markdown(head, rows)}"
 
 

@@ -30,7 +30,11 @@ def columns(score: float, seeds: int = 4, first: int = 0) -> dict[str, list[Any]
 def results(folder: Path) -> list[Path]:
     stored = {
         "trained": {
-            "sums": {"llmzero": columns(0.9), "random": columns(0.6, 3, 1), "grid": columns(0.92)},
+            "sums": {
+                "llmzero": columns(0.9, 7),
+                "random": columns(0.6, 6, 1),
+                "grid": columns(0.92, 7),
+            },
             "more": {"llmzero": columns(0.5), "random": columns(0.7)},
         },
         "simulated": {
@@ -52,15 +56,21 @@ def page(folder: Path, what: str) -> str:
 def test_a_task_is_told_on_the_seeds_that_all_methods_have(tmp_path: Path) -> None:
     text = page(tmp_path, "trained sums")
     assert text.startswith("Above.") and text.endswith("Below.\n") and "old" not in text
-    assert "Paired seeds: 3. That is too few" in text and "base model scores 0.250." in text
-    # Seeds 1 to 3 of ours are .91, .92, .93; random's are .60, .61, .62.
-    assert "| llmzero | .920 [" in text and "| random | .610 [" in text
-    assert "**+51%" in text and "1.50 |" in text
+    assert "Paired seeds: 6. The base model scores 0.250." in text
+    # Seeds 1 to 6 of ours are .91 to .96; random's are .60 to .65.
+    assert "| llmzero | .935 [" in text and "| random | .625 [" in text
+    assert "**+50%" in text and "1.50 |" in text
+
+
+def test_few_seeds_have_no_intervals(tmp_path: Path) -> None:
+    text = page(tmp_path, "trained more")
+    assert "Paired seeds: 4. Too few for intervals." in text
+    assert "| random | .715 | .357 |  |  | 1.50 |" in text
 
 
 def test_tasks_together_show_methods_that_all_of_them_have(tmp_path: Path) -> None:
     text = page(tmp_path, "trained")
-    assert "sums (3 seeds)" in text and "more (4 seeds)" in text
+    assert "sums (6 seeds)" in text and "more (4 seeds)" in text
     assert "| random |" in text and "| grid |" not in text
 
 
