@@ -42,7 +42,7 @@ def draw(results: Mapping[str, Mapping[str, Columns]], file: Path) -> None:
         shown = paired({m: methods[m] for m in METHODS if m in methods})
         _curves(left, task, shown)
         _picks(right, shown)
-    figure.savefig(file, metadata={"Date": None})
+    figure.savefig(file, metadata={"Date": None, "Creator": None})
     plt.close(figure)
 
 
