@@ -9,8 +9,8 @@ export TOKENIZERS_PARALLELISM ?= false
 # Real servers and pods share two cores with the tests: what fails is run once more, and shown (R).
 AGAIN := --reruns 1 -rR
 
-METHODS := llmzero,grid,grid-decay,random,random-stages,tpe,tpe-stages,asha,pbt
-ABLATIONS := llmzero-random,llmzero-rules-only,llmzero-no-stopping,llmzero-no-tree,llmzero-no-roles,llmzero-last-checkpoint,llmzero-no-in-flight
+# Every method and every ablation there is, separated by commas.
+METHODS = $$($(PY) -c 'from llmzero.bench.methods import *; print(",".join([*METHODS, *ABLATIONS]))')
 
 .PHONY: help setup helm images kubernetes demo docs test lint unit integration e2e crds crds-check lock clean \
         cluster cluster-down bench-stage bench-trainer bench-plan bench-operator bench-scale bench-agent bench bench-full tables
@@ -82,7 +82,7 @@ bench-scale: setup ## operator restart, memory and API requests at 10,000 stages
 bench: setup ## methods and ablations at equal cost in simulated worlds (minutes)
 	rm -f benchmarks/simulator.json
 	.venv/bin/llmzero bench --seeds 20 --families saturating,bottlenecks,gamed --jobs 2 \
-	  --methods $(METHODS),$(ABLATIONS) -o benchmarks/simulator.json
+	  --methods "$(METHODS)" -o benchmarks/simulator.json
 	@$(MAKE) tables
 
 bench-full: setup ## methods at equal cost by real training: hours, goes on where it was cut off

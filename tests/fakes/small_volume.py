@@ -42,7 +42,7 @@ def small_volume(path: Path, size: int) -> Iterator[SmallVolume]:
     try:
         _mount("-t", "tmpfs", "-o", f"size={size},mode=0777", "none", str(path))
     except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no tmpfs can be mounted here: {error}")
+        pytest.skip(f"mounting a tmpfs needs root with CAP_SYS_ADMIN: {error}")
     try:
         yield SmallVolume(path)
     finally:

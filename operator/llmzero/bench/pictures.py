@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from llmzero.bench.methods import METHODS, OURS
+from llmzero.bench.methods import OURS
 from llmzero.bench.statistics import iqm
-from llmzero.bench.tables import Columns, paired, read
+from llmzero.bench.tables import Columns, compared, read
 
 COLOURS: Final = {
     OURS: "#00796b",
@@ -39,7 +39,7 @@ def draw(results: Mapping[str, Mapping[str, Columns]], file: Path) -> None:
         len(results), 2, figsize=(10, 2.9 * len(results)), squeeze=False, layout="constrained"
     )
     for (task, methods), (left, right) in zip(results.items(), rows, strict=True):
-        shown = paired({m: methods[m] for m in METHODS if m in methods})
+        shown = compared(methods)
         _curves(left, task, shown)
         _picks(right, shown)
     figure.savefig(file, metadata={"Date": None, "Creator": None})

@@ -42,6 +42,11 @@ def read(files: Iterable[Path]) -> dict[str, dict[str, Mapping[str, Columns]]]:
     return found
 
 
+def compared(methods: Mapping[str, Columns]) -> dict[str, dict[str, list[Any]]]:
+    """:func:`paired`, without the ablations, in the order of the list of methods."""
+    return paired({name: methods[name] for name in METHODS if name in methods})
+
+
 def paired(methods: Mapping[str, Columns]) -> dict[str, dict[str, list[Any]]]:
     """The seeds that every method has, in order; none where they share none."""
     common = sorted(set.intersection(*(set(c["seed"]) for c in methods.values())))
@@ -56,7 +61,7 @@ def paired(methods: Mapping[str, Columns]) -> dict[str, dict[str, list[Any]]]:
 
 def task_table(task: str, methods: Mapping[str, Columns]) -> str:
     """One task: the score of each method's pick, and what ours leads by."""
-    ours = paired({m: methods[m] for m in methods if m in METHODS})
+    ours = compared(methods)
     seeds = len(ours[OURS]["seed"])
     few = seeds < FEW_SEEDS
     rows = [

@@ -55,7 +55,7 @@ def overdue(
 
 
 def blocked(
-    search: TrainingSearch | None,
+    search: TrainingSearch,
     node: StageNode,
     job: JobView | None,
     pods: list[PodView],
@@ -82,12 +82,13 @@ def blocked(
             f"stage {node.spec.path} cannot start: its Job {job.name} has no pod. "
             f"kubectl describe job {job.name} says why (quota, Pod Security)"
         )
-    waiting = pods[-1].waiting if pods and pods[-1].phase == "Pending" else ""
-    if waiting and now - began > BLOCKED_AFTER:
-        return f"stage {node.spec.path} cannot start: {waiting}"
-    pod = pods[-1] if pods else None
-    if pod is not None and pod.phase == "Pending" and pod.mounting and now - began > MOUNTED_AFTER:
-        names = ", ".join(mounted(search.spec.trainer.pod_template) if search else [])
+    if not pods or pods[-1].phase != "Pending":
+        return None
+    pod = pods[-1]
+    if pod.waiting and now - began > BLOCKED_AFTER:
+        return f"stage {node.spec.path} cannot start: {pod.waiting}"
+    if pod.mounting and now - began > MOUNTED_AFTER:
+        names = ", ".join(mounted(search.spec.trainer.pod_template))
         mounts = f" spec.trainer.podTemplate mounts {names}." if names else ""
         return (
             f"stage {node.spec.path} cannot start: the volumes of its pod are not mounted.{mounts} "

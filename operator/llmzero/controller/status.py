@@ -127,7 +127,7 @@ class SearchWriter:
         status = planned.with_(spec_digest=spec_digest(search))
         if claim is not None and claim.one_node:
             status = _with(status, search, ONE_NODE, "True", *_one_node(claim), now)
-        why = _blocked(group, under_way, claim, now)
+        why = _blocked(group, search, under_way, claim, now)
         if why:
             status = _with(status, search, BLOCKED, "True", "CannotStart", why, now)
             return status.with_(message=f"{why}. {planned.message}"[:2048])
@@ -205,7 +205,11 @@ def _full(node: StageNode, claim: str | None) -> str:
 
 
 def _blocked(
-    group: Group, under_way: list[StageNode], claim: Claim | None, now: datetime
+    group: Group,
+    search: TrainingSearch,
+    under_way: list[StageNode],
+    claim: Claim | None,
+    now: datetime,
 ) -> str | None:
     if claim is not None and not claim.found and under_way:
         return (
@@ -218,7 +222,7 @@ def _blocked(
     for node in under_way:
         name = job_name(node, node.status.attempt_count)
         job, pods = group.jobs.get(name), group.pods_of(name)
-        words = deadlines.blocked(group.search, node, job, pods, now)
+        words = deadlines.blocked(search, node, job, pods, now)
         if words:
             return words
     return None

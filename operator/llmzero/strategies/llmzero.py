@@ -129,9 +129,8 @@ class LLMZero(ProposingStrategy):
     def _stuck(self, index: int) -> bool:
         """Whether the same settings carried on would most likely teach nothing."""
         row = self.tree.rows[index]
-        return untrained(self.search.spec.fixed, row.parameters, row.node.status) or spent(
-            row.node.status
-        )
+        status = row.node.status
+        return spent(status) or untrained(self.search.spec.fixed, row.parameters, status)
 
     def _rung(self) -> StageNode | None:
         """The next child of the root: initial, then moves around it and an even spread in turn."""
@@ -228,12 +227,11 @@ class LLMZero(ProposingStrategy):
         repeated = account.by_segment["promote"] / account.limit
         if account.progress - repeated + SLACK < begun:
             return ()
-        running = tree.columns["segment"] == SEGMENT_NAMES.index("finish")
-        if (running & tree.of_kind(Kind.IN_FLIGHT)).sum() >= LINES:
+        finishing = tree.columns["segment"] == SEGMENT_NAMES.index("finish")
+        if (finishing & tree.of_kind(Kind.IN_FLIGHT)).sum() >= LINES:
             return ()
         able = self.branchable() & tree.of_kind(Kind.VALUED) & ~tree.continued
-        finished = tree.parent[tree.columns["segment"] == SEGMENT_NAMES.index("finish")]
-        able &= np.bincount(finished, minlength=len(able)) < TREATMENTS
+        able &= np.bincount(tree.parent[finishing], minlength=len(able)) < TREATMENTS
         ends = np.flatnonzero(able)
         if not len(ends):
             return ()

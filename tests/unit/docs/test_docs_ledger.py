@@ -17,7 +17,6 @@ RUN_BY = {
     r"kubectl apply (-n research )?-f examples/quickstart": "tests/e2e/test_operator_e2e.py",
     r"kubectl (get sn|wait .*(ts|trainingsearch)/quickstart)": "tests/e2e/test_operator_e2e.py",
     r"kubectl llmzero ": "tests/integration/test_kubectl.py",
-    r"kubectl get trainingsearch/countdown stagenodes": "tests/integration/test_kubectl.py",
     r"kubectl apply --server-side": "tests/cluster_fixtures.py",
     r"helm (install|uninstall|upgrade) llmzero(?!.*podMonitor)": "tests/e2e/test_helm_e2e.py",
     r"kubectl .*(NAMESPACE)": "tests/e2e/test_chart_watched_e2e.py",
