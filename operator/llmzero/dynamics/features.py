@@ -126,6 +126,7 @@ def features(
     (positive is better), ``eval_gain_error``, ``eval_slope`` with its interval, ``eval_best_step``,
     ``eval_drop`` (best minus last, in the direction of better) with ``eval_drop_error``.
     ``kl_path`` is the drift from the root: ``kl`` restarts at 0 where the parent is the reference.
+    ``eval_entropy_base`` is the base model's entropy, handed on from stage to stage.
     """
     found: dict[str, float] = {}
     for name, metric in _LEVELS.items():
@@ -139,6 +140,7 @@ def features(
     scores = evaluations(curve, start)
     if scores:
         found.update(_evaluated(scores, sign))
+        _base(found, parent)
         behind = gaps(curve, scores, sign)
         if behind:
             found["train_minus_eval_gain"] = behind[-1][1]
@@ -200,6 +202,13 @@ def _drift(found: dict[str, float], parent: Mapping[str, float], carried: bool) 
         before = max(before - parent.get("kl_end", 0.0), 0.0)
     if "kl_end" in found or before > 0:
         found["kl_path"] = before + found.get("kl_end", 0.0)
+
+
+def _base(found: dict[str, float], parent: Mapping[str, float] | None) -> None:
+    """A root's first evaluation is that of the base model; deeper stages have their parent's word."""
+    own = found.get("eval_entropy_first") if parent is None else parent.get("eval_entropy_base")
+    if own is not None:
+        found["eval_entropy_base"] = own
 
 
 def _evaluated(scores: Sequence[Score], sign: float) -> dict[str, float]:

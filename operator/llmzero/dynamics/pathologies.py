@@ -157,15 +157,15 @@ def entropy_collapse(c: Case) -> Pathology | None:
     if ratio > T.entropy_rising:
         return None
     # The protocol's own entropy is at temperature 1, that of the samples at the stage's.
-    level = c.f.get("eval_entropy_last", end)
-    if ratio >= T.entropy_collapse_ratio and level >= T.entropy_floor:
+    level, low = c.f.get("eval_entropy_last", end), T.entropy_low(c.f)
+    if ratio >= T.entropy_collapse_ratio and level >= low:
         return None
     return _found(
         PathologyKind.ENTROPY_COLLAPSE,
-        max(1 - ratio / T.entropy_collapse_ratio, 1 - level / T.entropy_floor),
+        max(1 - ratio / T.entropy_collapse_ratio, 1 - level / max(low, 1e-9)),
         "entropy",
         f"entropy {start:.3f} to {end:.3f} over {c.window} ({ratio:.0%} of the start; thresholds "
-        f"{T.entropy_collapse_ratio:.0%} and {T.entropy_floor} nats) with {c.words_of_eval()}",
+        f"{T.entropy_collapse_ratio:.0%} and {low:.2g} nats) with {c.words_of_eval()}",
     )
 
 

@@ -4,6 +4,8 @@
 may be tuned on and on recorded runs of the tiny model. docs/pathologies.md shows the same table.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -48,6 +50,9 @@ class Thresholds:
     entropy_floor: float = 0.05
     """Ours, nats a token at temperature 1. Skywork-OR1 targets 0.2 on long reasoning; short exact
     answers are healthy below that."""
+    entropy_of_base: float = 0.5
+    """Ours: a base model that is surer than the floor collapses below half of its own entropy. Seen
+    on ramble, where a base of 0.014 nats made every stage look collapsed."""
     entropy_collapse_ratio: float = 0.3
     """Ours: below 30 % of the stage's start. 73 % gone by step 200 is ordinary (arXiv 2505.22617),
     so a low ratio counts only together with a flat evaluation."""
@@ -86,6 +91,12 @@ class Thresholds:
 
     plateau_window: float = 0.3
     """Ours: the slope's 95 % interval over the last 30 % of the stage includes 0."""
+
+    def entropy_low(self, features: Mapping[str, float]) -> float:
+        """Entropy (nats a token, temperature 1) below which a stage has collapsed, by what its base
+        model had."""
+        base = features.get("eval_entropy_base", math.inf)
+        return min(self.entropy_floor, self.entropy_of_base * base)
 
 
 THRESHOLDS = Thresholds()

@@ -305,7 +305,7 @@ def _overfit(f: Finding) -> Iterator[Remedy]:
 
 def _plateau(f: Finding) -> Iterator[Remedy]:
     p, expected = f.p, {"reward": 0.02}
-    if f.feature("entropy_end", 1.0) < 2 * THRESHOLDS.entropy_floor:
+    if f.feature("entropy_end", 1.0) < 2 * THRESHOLDS.entropy_low(f.stage.features):
         yield from _entropy_up(f)
         return
     yield Remedy(

@@ -213,6 +213,29 @@ def test_low_entropy_that_rises_has_not_collapsed() -> None:
     assert K.ENTROPY_COLLAPSE in kinds(FLAT, entropy=ramp(0.06, 0.03))
 
 
+def test_entropy_is_judged_by_what_the_base_model_had() -> None:
+    """Seen on ramble: a base model of 0.014 nats has not collapsed at 0.012, and at 0.004 it has."""
+
+    def collapsed(level: float, base: float) -> bool:
+        line = curve(FLAT, **{**HEALTHY, "entropy": flat(level)})
+        sure = line.with_(scores=[s.with_(metrics={"entropy": level}) for s in line.scores])
+        _, found = diagnose(sure, {}, parent_features={"eval_entropy_base": base})
+        return K.ENTROPY_COLLAPSE in [p.kind for p in found]
+
+    assert not collapsed(0.012, base=0.014)
+    assert collapsed(0.004, base=0.014)
+    assert collapsed(0.03, base=0.4)
+    assert not collapsed(0.06, base=0.4)
+
+
+def test_the_entropy_of_the_base_model_is_handed_on() -> None:
+    line = curve(FLAT)
+    root = line.with_(scores=[s.with_(metrics={"entropy": 0.2}) for s in line.scores])
+    first, _ = diagnose(root, {})
+    child, _ = diagnose(line, {}, parent_features=first)
+    assert child["eval_entropy_base"] == first["eval_entropy_base"] == 0.2
+
+
 def test_rewards_that_overflow_do_no_harm() -> None:
     """Found by hypothesis: the gap to the evaluation is infinite, and no feature."""
     falling = {0: 0.0, 5: -1.0, 10: -2.0, 20: -9.0}
