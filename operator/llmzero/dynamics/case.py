@@ -143,16 +143,19 @@ class Case:
 def spikes(curve: Curve, clip: float = 1.0) -> list[tuple[int, float]]:
     """Points whose largest ``grad_norm`` is 10x the running median; what lies below the clipping
     norm does no harm. Needs three points before it. Steps whose groups were all dead had no
-    gradient to compare with."""
-    dead = {step for step, share in series(curve, "frac_reward_zero_std") if share >= 1}
-    means: Series = [point for point in series(curve, "grad_norm") if point[0] not in dead]
+    gradient to compare with, and one grows with the share of the groups that are alive: a run that
+    takes off does not blow up."""
+    alive = {step: 1 - share for step, share in series(curve, "frac_reward_zero_std")}
+    means: Series = [point for point in series(curve, "grad_norm") if alive.get(point[0], 1) > 0]
     peaks = dict(series(curve, GRAD_NORM_MAX)) or dict(means)
     found = []
     for i in range(3, len(means)):
-        median = float(np.median([v for _, v in means[:i]]))
         step, peak = means[i][0], peaks.get(means[i][0], means[i][1])
-        if median > 0 and peak > max(T.grad_spike_ratio * median, clip):
-            found.append((int(step), peak / median))
+        median = float(np.median([v for _, v in means[:i]]))
+        whole = float(np.median([v / alive.get(s, 1) for s, v in means[:i]]))
+        usual = max(median, whole * alive.get(step, 1))
+        if usual > 0 and peak > max(T.grad_spike_ratio * usual, clip):
+            found.append((int(step), peak / usual))
     return found
 
 

@@ -18,11 +18,12 @@ from llmzero.search.budget import SHARES, SLACK, segments
 from llmzero.search.decisions import Create
 from llmzero.search.nodes import train_node
 from llmzero.search.protocol import Proposed
-from llmzero.search.rows import REPLICA, SEGMENT_NAMES, Kind
+from llmzero.search.rows import REPLICA, Kind
 from llmzero.search.selection import Selection
-from llmzero.search.tree import ROOT, Flags, Floats, Ints, Tree
+from llmzero.search.tree import ROOT, Flags, Tree
 from llmzero.search.values import Values, same_transition
 from llmzero.search.widening import ROOT_MOST, root_width
+from llmzero.strategies.finishing import ends_of_lines, in_segment, likeliest
 from llmzero.strategies.options import Options, boolean, division, one_of, share
 from llmzero.strategies.proposing import ProposingStrategy
 from llmzero.strategies.remedies import acts
@@ -34,8 +35,6 @@ from llmzero.strategies.warm import WarmStart
 
 LINES = 2
 """Paths that are finished to the horizon."""
-TREATMENTS = 2
-"""Remedies that are tried on one end of a line before another line is finished [ours]."""
 REPLICATE_BELOW = 1.0
 """Stages spent below a leading transition at which it is repeated: before two are [reference]."""
 DEFAULT_EXPLORE = 0.2
@@ -227,15 +226,13 @@ class LLMZero(ProposingStrategy):
         repeated = account.by_segment["promote"] / account.limit
         if account.progress - repeated + SLACK < begun:
             return ()
-        finishing = tree.columns["segment"] == SEGMENT_NAMES.index("finish")
+        finishing = in_segment(tree, "finish")
         if (finishing & tree.of_kind(Kind.IN_FLIGHT)).sum() >= LINES:
             return ()
-        able = self.branchable() & tree.of_kind(Kind.VALUED) & ~tree.continued
-        able &= np.bincount(tree.parent[finishing], minlength=len(able)) < TREATMENTS
-        ends = np.flatnonzero(able)
+        ends = ends_of_lines(tree, self.branchable(), finishing)
         if not len(ends):
             return ()
-        best = int(ends[np.argmax(self._outlook(ends))])
+        best = likeliest(tree, self.values, ends)
         warm = self._warm(best)
         if warm is not None:
             return (_paid_by_finish(Create(warm)),)
@@ -247,12 +244,6 @@ class LLMZero(ProposingStrategy):
         if not any(acts(p) for p in self.tree.rows[index].node.status.pathologies):
             return ()
         return [_paid_by_finish(step) for step in self.transition_now(index)]
-
-    def _outlook(self, ends: Ints) -> Floats:
-        """The values that stages are expected to reach with what is left of the budget."""
-        tree, values, end = self.tree, self.values, self.tree.columns["end"][ends]
-        reach = np.minimum(end + int(tree.account.left * tree.stage_steps), tree.horizon)
-        return values.mean[ends] + values.expected(reach) - values.expected(end)
 
     # The tree -------------------------------------------------------------------------------
 

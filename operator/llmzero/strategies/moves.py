@@ -81,15 +81,15 @@ class Position:
         old = self.value(name)
         return self.set(name, value) if old is not None and old > value else None
 
-    def grow(self, name: str, factor: float = 2.0) -> Step:
-        """A capacity one step up: times 1.5 to 2, or the next larger choice."""
+    def grow(self, name: str, factor: float = 2.0, most: float = 2.0) -> Step:
+        """A capacity one step up: times 1.5 to ``most``, or the next larger choice."""
         parameter, old = self.space.get(name), self.value(name)
         if parameter is None or old is None:
             return None
         if parameter.choices is not None:
             larger = [c for c in parameter.choices if is_number(c) and float(c) > old]
             return (name, min(larger, key=float)) if larger else None
-        step = self._to(parameter, max(old * min(max(factor, 1.5), 2.0), old + 1))
+        step = self._to(parameter, max(old * min(max(factor, 1.5), most), old + 1))
         return step if step is None or float(step[1]) > old else None
 
     def shrink(self, name: str) -> Step:

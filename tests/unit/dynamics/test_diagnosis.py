@@ -198,6 +198,14 @@ def test_steps_without_a_gradient_do_not_make_the_first_ones_spikes() -> None:
     assert K.GRADIENT_SPIKES not in kinds(RISING, **dead)
 
 
+def test_gradients_that_grow_with_the_living_groups_do_not_blow_up() -> None:
+    """Seen on ramble: one group of eight is alive at first, six when the run takes off."""
+    grown = [0.1] * 20 + [0.3, 0.6, 1.3, 1.9, 1.3, 1.2, 1.1, 1.0, 1.0, 1.0]
+    dead = [0.875] * 20 + [0.75, 0.6, 0.25, 0.25] + [0.5] * 6
+    assert K.GRADIENT_SPIKES in kinds(RISING, grad_norm=grown)
+    assert K.GRADIENT_SPIKES not in kinds(RISING, grad_norm=grown, frac_reward_zero_std=dead)
+
+
 def test_numbers_that_never_come_back_are_found_without_the_outcome() -> None:
     loss: list[float | None] = [0.1] * 25 + [None] * 5
     line = curve(RISING, **{**HEALTHY, "loss": loss})
