@@ -169,6 +169,16 @@ def test_findings_that_pull_in_two_directions_are_treated_one_at_a_time() -> Non
     assert answer.proposals[1].changes["learning_rate"] > RATE  # plateau
 
 
+def test_room_grows_by_three_where_what_fits_is_learnt() -> None:
+    """A doubled limit that is still too short would teach nothing at twice the price."""
+    cut_off = [found(K.TRUNCATION), found(K.PLATEAU)]
+    learnt = {"dead_groups_end": 0.95, "reward_end": 0.5, "entropy_end": 0.5}
+    for dead, factor in ((0.95, 3), (0.5, 2)):
+        stage = view(pathologies=cut_off, features={**learnt, "dead_groups_end": dead})
+        (proposal,) = propose(request(stage)).proposals
+        assert proposal.changes["max_completion_length"] == factor * 12
+
+
 def test_mild_truncation_waits_for_what_acts() -> None:
     stage = view(pathologies=[found(K.TRUNCATION, 0.2), found(K.OVERFIT)])
     answer = propose(request(stage, count=2))

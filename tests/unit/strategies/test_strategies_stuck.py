@@ -8,7 +8,7 @@ from llmzero.api.curve import Pathology, PathologyKind
 from llmzero.api.stage import StageStatus
 from llmzero.simulator import FAMILIES, SimulatedEngine, make_world
 from llmzero.simulator.problems import simulated_search
-from llmzero.strategies.llmzero import TREATMENTS
+from llmzero.strategies.finishing import TREATMENTS
 from llmzero.strategies.stuck import spent, untrained
 
 PLATEAU = Pathology(kind=PathologyKind.PLATEAU, severity=0.5, metric="reward", evidence="flat")
