@@ -38,8 +38,8 @@ def likeliest(tree: Tree, values: Values, ends: Ints) -> int:
     if _seen(values, int(ends[best])):
         return int(ends[best])
     near = outlook >= outlook[best] - NEAR * math.sqrt(values.variance[ends[best]])
-    learnt = [_learnt(tree, index) for index in ends[near].tolist()]
-    return int(ends[near][np.argmax(learnt)])
+    gains = [_learnt(tree, index) for index in ends[near].tolist()]
+    return int(ends[near][np.argmax(gains)])
 
 
 def _outlook(tree: Tree, values: Values, ends: Ints) -> Floats:
@@ -59,7 +59,13 @@ def _seen(values: Values, index: int) -> bool:
 
 
 def _learnt(tree: Tree, index: int) -> float:
-    """What the training reward gained within the stages of a path. Jumps between stages are not
-    in it: other settings are paid otherwise for the same skill."""
-    stages = (tree.rows[i].node.status for i in tree.path(index))
-    return sum(stage.features.get("reward_gain", 0.0) for stage in stages)
+    """What the training reward gained on a path under unchanged settings, each run of them from its
+    begin to its end. Jumps between them are not in it: other settings are paid otherwise for the
+    same skill."""
+    found, start, end = 0.0, 0.0, 0.0
+    for row in (tree.rows[i] for i in tree.path(index)):
+        features = row.node.status.features
+        if not row.constant:
+            found, start = found + end - start, features.get("reward_start", 0.0)
+        end = features.get("reward_end", end)
+    return found + end - start

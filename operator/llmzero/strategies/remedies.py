@@ -13,7 +13,6 @@ from llmzero.api.proposals import StageView
 from llmzero.api.spec import SettingsMap
 from llmzero.dynamics.thresholds import THRESHOLDS
 from llmzero.strategies.moves import Position, Step, together
-from llmzero.strategies.stuck import spent
 
 K = PathologyKind
 
@@ -175,9 +174,9 @@ def _truncation(f: Finding) -> Iterator[Remedy]:
     p, expected = f.p, {"completions/clipped_ratio": -0.1}
     factor = 2.0 if f.acts else 1.5
     longer = p.grow("max_completion_length", factor)
-    if f.acts and spent(f.stage):
-        # What fits is learnt, and how much the rest needs is not known: a stage whose limit is
-        # still too short would teach nothing at twice the price (seen on ramble).
+    if f.acts and f.feature("dead_groups_end", 0.0) > THRESHOLDS.dead_groups:
+        # Answers that are cut off fail alike, and how much room they need is not known: a stage
+        # whose limit is still too short teaches nothing at twice the price (seen on ramble).
         longer = p.grow("max_completion_length", 3.0, most=3.0)
     masked = p.set("mask_truncated_completions", True)
     if longer is not None:

@@ -1,7 +1,6 @@
 """Stages that would learn nothing from going on unchanged: they are changed at once."""
 
 from llmzero.api.curve import PathologyKind
-from llmzero.api.proposals import StageView
 from llmzero.api.spec import SettingsMap
 from llmzero.api.stage import StageStatus
 
@@ -20,7 +19,7 @@ def untrained(fixed: SettingsMap, parameters: SettingsMap, status: StageStatus) 
     )
 
 
-def spent(status: StageStatus | StageView) -> bool:
+def spent(status: StageStatus) -> bool:
     """Whether the reward stands still on groups that are nearly all alike, and not because a first
     success is still awaited (on transcribe stages with 97 % dead groups took off later): what is
     left to learn needs other settings. Seen on ramble, where easy answers were all right and hard

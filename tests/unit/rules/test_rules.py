@@ -169,7 +169,7 @@ def test_findings_that_pull_in_two_directions_are_treated_one_at_a_time() -> Non
     assert answer.proposals[1].changes["learning_rate"] > RATE  # plateau
 
 
-def test_room_grows_by_three_where_what_fits_is_learnt() -> None:
+def test_room_grows_by_three_where_groups_are_dead_as_well() -> None:
     """A doubled limit that is still too short would teach nothing at twice the price."""
     cut_off = [found(K.TRUNCATION), found(K.PLATEAU)]
     learnt = {"dead_groups_end": 0.95, "reward_end": 0.5, "entropy_end": 0.5}

@@ -17,7 +17,7 @@ def lines(*ends: tuple[float, float]) -> Grower:
         grower.grow(
             str(number),
             scores=[BASE, look(100, value, error=0.03)],
-            features={"reward_gain": gain},
+            features={"reward_start": 0.0, "reward_end": gain},
         )
     return grower
 
@@ -38,10 +38,16 @@ def test_lines_that_evaluations_do_not_tell_apart_are_ranked_by_what_was_learnt(
     assert likeliest(tree, values, tree.of_kind(1).nonzero()[0]) == expected
 
 
-def test_what_was_learnt_is_summed_along_the_path() -> None:
+def test_what_was_learnt_counts_from_the_begin_of_unchanged_settings() -> None:
+    """The first points of a stage that goes on are a noisy reading of what its parent's end says
+    better; a change of settings begins anew."""
     grower = lines((0.44, 0.3), (0.44, 0.0))
-    for path, gain in (("0-0", -0.1), ("1-0", 0.15)):
-        grower.grow(path, scores=[look(100, 0.44, error=0.03)], features={"reward_gain": gain})
+    for path, start, end in (("0-0", 0.5, 0.3), ("1-0", 0.0, 0.15)):
+        grower.grow(
+            path,
+            scores=[look(100, 0.44, error=0.03)],
+            features={"reward_start": start, "reward_end": end},
+        )
     tree = grower.tree()
     ends = [tree.index(grower.node(path).name) for path in ("1-0", "0-0")]
     assert likeliest(tree, Values(tree), tree.of_kind(1).nonzero()[0][2:]) == ends[1]
