@@ -10,12 +10,14 @@ OURS: Final = "llmzero"
 @dataclass(frozen=True, slots=True)
 class Method:
     """``early_stopping``: the curve-against-best rule (ASHA and PBT never use it). ``roles``:
-    whether the strategy is told which parameters are capacity and which regularization."""
+    whether the strategy is told which parameters are capacity and which regularization.
+    ``task_parameters``: whether options of the task are searched, in worlds that have any."""
 
     strategy: str
     options: Mapping[str, Any] = field(default_factory=dict)
     early_stopping: bool = True
     roles: bool = True
+    task_parameters: bool = True
     text: str = ""
 
 
@@ -44,6 +46,9 @@ ABLATIONS: Final[Mapping[str, Method]] = {
         text="no selection by UCT: the best rungs go on, changed where they are ill",
     ),
     "llmzero-no-roles": Method("llmzero", roles=False, text="all parameters are free"),
+    "llmzero-no-task": Method(
+        "llmzero", task_parameters=False, text="all of the task's data from the start"
+    ),
     "llmzero-last-checkpoint": Method(
         "llmzero", {"branch": "last"}, text="children start at the last checkpoint"
     ),

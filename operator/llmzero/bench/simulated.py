@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from llmzero.api.spec import EarlyStopping
 from llmzero.bench.methods import method
 from llmzero.bench.results import Experiment, Key
-from llmzero.simulator import SimulatedEngine, make_world
+from llmzero.simulator import FAMILIES, SimulatedEngine, make_world
 from llmzero.simulator.problems import simulated_search
 
 
@@ -59,6 +59,7 @@ class Simulated(Experiment):
                 parallelism=self.parallelism,
                 roles=chosen.roles,
                 early_stopping=EarlyStopping(enabled=chosen.early_stopping),
+                extra=FAMILIES[family].EXTRA if chosen.task_parameters else (),
             ),
             make_world(family, seed),
         )

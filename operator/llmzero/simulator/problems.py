@@ -1,6 +1,6 @@
 """Searches to run in simulated worlds: one space, one protocol, any strategy, equal cost."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from llmzero.api.base import ObjectMeta
@@ -60,9 +60,10 @@ def simulated_search(
     parallelism: int = DEFAULT_PARALLELISM,
     roles: bool = True,
     early_stopping: EarlyStopping | None = None,
+    extra: Sequence[Parameter] = (),
 ) -> TrainingSearch:
     """A search of so many stages' worth of steps, of 100 steps each with 4 evaluations. Without
-    ``roles`` all parameters are free."""
+    ``roles`` all parameters are free; ``extra`` are those of the family's own."""
     return TrainingSearch(
         metadata=ObjectMeta(name="simulated", uid=f"simulated-{strategy}-{seed}"),
         spec=SearchSpec(
@@ -72,7 +73,7 @@ def simulated_search(
                 name="scratchpad-addition",
                 splits=Splits(train=1000, search=200, promote=400, held_out=1000),
             ),
-            parameters=[p if roles else p.with_(role=Role.FREE) for p in SPACE],
+            parameters=[p if roles else p.with_(role=Role.FREE) for p in (*SPACE, *extra)],
             stage=StagePlan(steps=100, eval_every=25, checkpoint_every=25),
             strategy=Strategy(
                 name=strategy,

@@ -123,7 +123,8 @@ class SimulatedTrainer:
 
     def _settings(self, given: SettingsMap) -> SettingsMap:
         spec = self.search.spec
-        return grpo_settings(spec, {**initial_point(spec.parameters), **given})
+        point = {**initial_point(spec.parameters), **given}
+        return {**point, **grpo_settings(spec, point)}
 
     def _luck(self, node: StageNode) -> Random:
         """Of one request: the same stage twice is the same; another setting is other luck."""

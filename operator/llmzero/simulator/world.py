@@ -20,9 +20,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Final
+from typing import ClassVar, Final
 
 from llmzero.api.base import Scalar
+from llmzero.api.parameters import Parameter
 
 REFERENCE_GROUP: Final = 8
 DIFFICULTIES: Final = (-1.5, 0.0, 1.5)
@@ -70,15 +71,20 @@ class Settings:
     beta: float = 0.0
     num_generations: int = 8
     max_completion_length: float = 512.0
+    digits: int = 5
+    """The option of the task of that name: how hard its train questions get, all of them where it is
+    not searched. One family reads it."""
 
     @classmethod
     def of(cls, given: Mapping[str, Scalar]) -> "Settings":
-        known = {
-            name: float(given[name])
-            for name in cls.__dataclass_fields__
-            if name in given and name != "num_generations"
+        """From fields of GRPOConfig and options of the task (``task.digits``)."""
+        named = {
+            name.removeprefix("task."): float(value)
+            for name, value in given.items()
+            if name.removeprefix("task.") in cls.__dataclass_fields__
         }
-        return cls(**known, num_generations=int(given.get("num_generations", 8)))
+        whole = {n: int(named.pop(n)) for n in ("num_generations", "digits") if n in named}
+        return cls(**named, **whole)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,9 @@ class Drive:
 @dataclass(slots=True)
 class World(ABC):
     """One simulated task. ``accuracy`` is exact; evaluations add binomial noise."""
+
+    EXTRA: ClassVar[tuple[Parameter, ...]] = ()
+    """Parameters of the family's own, searched beside those of all."""
 
     seed: int
     calm_rate: float = 1e-4
@@ -134,6 +143,10 @@ class World(ABC):
     def lose(self, state: State, share: float) -> None:
         """A ruinous rate takes this share of what was learnt."""
 
+    def practised(self, state: State, settings: Settings) -> list[float]:
+        """Accuracy on each sort of question that is trained on, in equal shares."""
+        return [self.accuracy(state)]
+
     def reward(self, state: State, drive: Drive) -> float:
         """Mean train reward."""
         return drive.sampled
@@ -154,16 +167,20 @@ class World(ABC):
     def drive(self, state: State, settings: Settings) -> Drive:
         rate = settings.learning_rate / self.calm_rate
         clipped = beyond(settings.max_completion_length, state.length)
-        greedy = self.accuracy(state)
-        width = settings.temperature * state.entropy / FIRST_ENTROPY
-        sampled = greedy * math.exp(-0.3 * width) * (1 - clipped)
-        dead = dead_groups(sampled, settings.num_generations)
+        found = [self.sampled(a, state, settings, clipped) for a in self.practised(state, settings)]
+        sampled = sum(found) / len(found)
+        dead = sum(dead_groups(p, settings.num_generations) for p in found) / len(found)
         signal = (1 - dead) * (settings.num_generations / REFERENCE_GROUP) ** 0.25
         hold = 1 / (1 + 25 * settings.beta * state.kl)
         moments = 1 - 0.5 * math.exp(-state.fresh / 8)
         pace = rate / (1 + (rate / 4) ** 2)
         speed = pace * signal * hold * moments * self.explores(state, settings)
         return Drive(rate, speed * (1 - 0.7 * clipped), sampled, dead, clipped, settings)
+
+    def sampled(self, greedy: float, state: State, settings: Settings, clipped: float) -> float:
+        """Accuracy of samples where the greedy answer's is ``greedy``."""
+        width = settings.temperature * state.entropy / FIRST_ENTROPY
+        return greedy * math.exp(-0.3 * width) * (1 - clipped)
 
     def advance(self, state: State, settings: Settings, steps: float, luck: Random) -> Drive | None:
         """Trains for so many steps, in place; None where the numbers stop being finite."""
