@@ -18,7 +18,7 @@ METHODS = $$($(PY) -c 'from llmzero.bench.methods import *; print(",".join([*MET
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
-setup: ## .venv with everything (torch and its CUDA libraries: about 6 GB)
+setup: ## .venv with everything (torch and its CUDA libraries: about 7 GB)
 	@.ci/setup
 
 demo: setup ## the main job: search training trajectories with real GRPO, on this machine
