@@ -88,7 +88,7 @@ bench: setup ## methods and ablations at equal cost in simulated worlds (minutes
 bench-full: setup ## methods at equal cost by real training: hours, goes on where it was cut off
 	for task in ramble transcribe imperfect-verifier quickstart; do \
 	  .venv/bin/llmzero bench --task $$(ls examples/$$task.yaml examples/tasks/$$task.yaml 2>/dev/null) \
-	    --methods llmzero,random,pbt,asha,grid,tpe --seeds 10 --dir runs/bench \
+	    --methods llmzero,random,pbt,asha,grid,tpe --seeds 10 --jobs 2 --dir runs/bench \
 	    -o benchmarks/trained/$$task.json || exit; \
 	done
 	@$(MAKE) tables
