@@ -16,7 +16,7 @@ from llmzero.client.breaker import Breaker
 from llmzero.client.endpoints import Endpoint
 from llmzero.client.judge import clean, problems, settled
 from llmzero.client.strict_json import BODY_BYTES, loads
-from llmzero.strategies.rules import propose
+from llmzero.rules import propose
 
 BACKOFF = 0.5
 """Seconds before the first retry; doubles, with full jitter."""

@@ -23,8 +23,8 @@ from llmzero.api.proposals import (
 )
 from llmzero.api.spec import SettingsMap
 from llmzero.client.steering import focus, steering_problems
+from llmzero.rules.bounds import beyond_bounds
 from llmzero.search.nodes import BASE_PATH
-from llmzero.strategies.bounds import beyond_bounds
 
 DUPLICATE = 0.02
 """Two settings closer than this in every dimension (unit coordinates) count as one [ours]."""

@@ -10,12 +10,12 @@ from collections.abc import Coroutine, Mapping
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
+from llmzero import rules
 from llmzero.api.proposals import Answered, ProposalRequest, VerdictAnswer, VerdictRequest
 from llmzero.api.spec import Agent
 from llmzero.client.endpoints import Endpoint
 from llmzero.client.http import AgentClient, AgentUnavailable
 from llmzero.client.judge import clean
-from llmzero.strategies import rules
 
 T = TypeVar("T")
 

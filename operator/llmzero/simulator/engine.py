@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from llmzero import strategies
+from llmzero import rules, strategies
 from llmzero.api.contract import ExitCode, ResultRecord
 from llmzero.api.curve import Curve
 from llmzero.api.proposals import Answered
@@ -32,7 +32,6 @@ from llmzero.search.lifecycle import begin, finish, request_stop
 from llmzero.search.stopping import after_review
 from llmzero.simulator.training import SimulatedTrainer, Training
 from llmzero.simulator.world import World
-from llmzero.strategies import rules
 
 EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
 OVERHEAD: Final = 20.0

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from llmzero.api.spec import SettingsMap
 from llmzero.api.stage import Provenance, StageNode
+from llmzero.rules.space import fresh_point
 from llmzero.search.budget import FAILURE_FLOOR, SLACK
 from llmzero.search.decisions import Create, MarkAudit, Review, Stop
 from llmzero.search.nodes import train_node
@@ -20,7 +21,6 @@ from llmzero.search.tree import ROOT
 from llmzero.strategies.base import BaseStrategy
 from llmzero.strategies.context import infeasible
 from llmzero.strategies.options import Options, number, whole
-from llmzero.strategies.space import fresh_point
 
 DEFAULT_ETA = 3
 DEFAULT_RUNGS = 3

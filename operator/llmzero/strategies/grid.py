@@ -10,6 +10,7 @@ from llmzero.api.base import Scalar
 from llmzero.api.parameters import Parameter
 from llmzero.api.spec import SettingsMap
 from llmzero.api.stage import Provenance, StageNode
+from llmzero.rules.space import LEARNING_RATE
 from llmzero.search.decisions import Create
 from llmzero.search.nodes import train_node
 from llmzero.search.protocol import Proposed
@@ -17,7 +18,6 @@ from llmzero.search.rows import Row
 from llmzero.search.tree import ROOT
 from llmzero.strategies.options import Options, boolean, fractions, one_of, points
 from llmzero.strategies.runs import RunsStrategy
-from llmzero.strategies.space import LEARNING_RATE
 
 DEFAULT_POINTS = 3
 

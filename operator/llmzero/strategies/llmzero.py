@@ -14,6 +14,8 @@ import numpy as np
 
 from llmzero.api.spec import SettingsMap
 from llmzero.api.stage import Provenance, StageNode
+from llmzero.rules.remedies import acts
+from llmzero.rules.space import hopeless, known, local, shrunk, spread
 from llmzero.search.budget import SHARES, SLACK, segments
 from llmzero.search.decisions import Create
 from llmzero.search.nodes import train_node
@@ -26,10 +28,8 @@ from llmzero.search.widening import ROOT_MOST, root_width
 from llmzero.strategies.finishing import ends_of_lines, in_segment, likeliest
 from llmzero.strategies.options import Options, boolean, division, one_of, share
 from llmzero.strategies.proposing import ProposingStrategy
-from llmzero.strategies.remedies import acts
 from llmzero.strategies.schedule import source_option
 from llmzero.strategies.screening import KEPT_RUNGS, SCREEN_MOST, rung, rung_count
-from llmzero.strategies.space import hopeless, known, local, shrunk, spread
 from llmzero.strategies.stuck import spent, untrained
 from llmzero.strategies.warm import WarmStart
 

@@ -14,6 +14,7 @@ from llmzero.api.base import Scalar
 from llmzero.api.parameters import Parameter
 from llmzero.api.spec import SettingsMap
 from llmzero.api.stage import Provenance, StageNode
+from llmzero.rules.space import fresh_point, hopeless
 from llmzero.search.decisions import Create, MarkAudit, Review, Stop
 from llmzero.search.nodes import train_node
 from llmzero.search.protocol import Proposed
@@ -22,7 +23,6 @@ from llmzero.search.tree import ROOT
 from llmzero.strategies.base import BaseStrategy
 from llmzero.strategies.context import infeasible
 from llmzero.strategies.options import Options, number, share, whole
-from llmzero.strategies.space import fresh_point, hopeless
 
 FACTORS = (0.8, 1.25)
 """Source: arXiv 1711.09846, and Ray's default (1.2 and 0.8)."""

@@ -3,17 +3,17 @@
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
+from llmzero import rules
 from llmzero.api.proposals import Answered, Expansion, Infeasible, Proposal, ProposalRequest
 from llmzero.api.spec import SettingsMap
 from llmzero.api.stage import Provenance, StageNode
+from llmzero.rules.space import hopeless, inside, known, nearby
 from llmzero.search.decisions import Ask, Create, Expand
 from llmzero.search.expansion import has_room, with_answer
 from llmzero.search.nodes import train_node, unit_draw
 from llmzero.search.protocol import Proposed
-from llmzero.strategies import rules
 from llmzero.strategies.base import BaseStrategy
 from llmzero.strategies.context import infeasible, proposal_request
-from llmzero.strategies.space import hopeless, inside, known, nearby
 
 TRIES = 32
 FROM_RULES = 1

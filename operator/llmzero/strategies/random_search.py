@@ -4,11 +4,11 @@ from typing import ClassVar
 
 from llmzero.api.spec import SettingsMap
 from llmzero.api.stage import Provenance, StageNode
+from llmzero.rules.space import draw
 from llmzero.search.nodes import train_node
 from llmzero.search.tree import ROOT
 from llmzero.strategies.options import Options, boolean
 from llmzero.strategies.runs import RunsStrategy
-from llmzero.strategies.space import draw
 
 TRIES = 64
 

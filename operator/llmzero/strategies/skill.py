@@ -17,6 +17,7 @@ import numpy as np
 from llmzero.api.proposals import Answered, BranchFrom, Expansion, Proposal, StageView
 from llmzero.api.spec import SettingsMap
 from llmzero.api.stage import Provenance, StageNode, StopDecision
+from llmzero.rules.space import fresh_point, inside, known
 from llmzero.search.decisions import Ask, Create, MarkAudit, Review, Stop
 from llmzero.search.expansion import has_room
 from llmzero.search.nodes import BASE_PATH, train_node
@@ -27,7 +28,6 @@ from llmzero.search.values import Values
 from llmzero.strategies.context import proposal_request, view
 from llmzero.strategies.options import Options
 from llmzero.strategies.proposing import ProposingStrategy
-from llmzero.strategies.space import fresh_point, inside, known
 
 MOST_STAGES = 64
 """Stages that one question carries: half of them the best, the rest the newest."""

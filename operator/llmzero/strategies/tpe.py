@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from llmzero.api.parameters import Parameter
 from llmzero.api.spec import SettingsMap
 from llmzero.api.stage import Provenance, StageNode
+from llmzero.rules.space import hopeless
 from llmzero.search.nodes import train_node
 from llmzero.search.rows import Kind
 from llmzero.search.tree import ROOT
 from llmzero.strategies.context import infeasible
 from llmzero.strategies.options import Options, boolean, whole
 from llmzero.strategies.runs import RunsStrategy
-from llmzero.strategies.space import hopeless
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

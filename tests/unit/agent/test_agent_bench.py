@@ -2,11 +2,11 @@
 
 import json
 
+from llmzero import rules
 from llmzero.agent.settings import AgentSettings
 from llmzero.api.curve import PathologyKind as K
 from llmzero.api.proposals import Proposal
 from llmzero.client.judge import problems
-from llmzero.strategies import rules
 from tests.bench.bench_agent import NEEDED, RIGHT, real, run, well_aimed
 from tests.bench.histories import generated
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from llmzero.api.curve import PathologyKind
 from llmzero.api.proposals import BranchFrom, Diagnosis, Infeasible, Proposal, ProposalAnswer
 from llmzero.client.judge import ANSWER_BYTES, clean, problems, settled
-from llmzero.strategies.bounds import beyond_bounds
+from llmzero.rules.bounds import beyond_bounds
 from tests.unit.agent.questions import PARAMETERS, SETTINGS, question, stage
 
 SPACE = {p.name: p for p in PARAMETERS}

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from llmzero.api.curve import PathologyKind
-from llmzero.strategies.rules import propose
+from llmzero.rules import propose
 from tests.unit.builders import curve
 from tests.unit.rules.questions import found, request, score, view
 

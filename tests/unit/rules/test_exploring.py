@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from llmzero.api.proposals import BudgetLeft, StageView
-from llmzero.strategies.rules import propose
+from llmzero.rules import propose
 from tests.unit.rules.questions import INITIAL, request, view
 
 RATE = 3e-5

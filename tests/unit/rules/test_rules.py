@@ -7,7 +7,7 @@ import pytest
 from llmzero.api.curve import PathologyKind
 from llmzero.api.parameters import Parameter, Role
 from llmzero.api.proposals import Infeasible, Proposal
-from llmzero.strategies.rules import propose
+from llmzero.rules import propose
 from tests.unit.builders import parameters
 from tests.unit.rules.questions import INITIAL, found, request, view
 

@@ -9,9 +9,9 @@ from llmzero.api.curve import PathologyKind
 from llmzero.api.parameters import Parameter, Role, distance
 from llmzero.api.proposals import MAX_CHANGES, BudgetLeft, Infeasible, ProposalRequest
 from llmzero.client.judge import problems
-from llmzero.strategies.bounds import beyond_bounds
-from llmzero.strategies.rules import propose
-from llmzero.strategies.space import DUPLICATE
+from llmzero.rules import propose
+from llmzero.rules.bounds import beyond_bounds
+from llmzero.rules.space import DUPLICATE
 from tests.unit.rules.questions import found, request, score, view
 
 POOL: dict[str, dict[str, Any]] = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
 
-from llmzero import strategies
+from llmzero import rules, strategies
 from llmzero.api.base import ObjectMeta
 from llmzero.api.curve import Curve, Score
 from llmzero.api.parameters import Parameter, Role
@@ -50,7 +50,6 @@ from llmzero.search.decisions import (
 )
 from llmzero.search.expansion import with_answer
 from llmzero.search.stopping import after_review
-from llmzero.strategies import rules
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 QUESTIONS = 60

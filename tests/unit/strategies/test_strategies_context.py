@@ -7,9 +7,7 @@ from trees import Grower, look
 from llmzero.api.parameters import Parameter, distance
 from llmzero.api.proposals import Infeasible
 from llmzero.api.stage import Outcome
-from llmzero.search.values import Values
-from llmzero.strategies.context import infeasible, proposal_request
-from llmzero.strategies.space import (
+from llmzero.rules.space import (
     hopeless,
     inside,
     known,
@@ -18,6 +16,8 @@ from llmzero.strategies.space import (
     shrunk,
     spread,
 )
+from llmzero.search.values import Values
+from llmzero.strategies.context import infeasible, proposal_request
 
 INITIAL = {p.name: p.initial for p in PARAMETERS}
 

@@ -7,9 +7,9 @@ from simulated_engine import PARAMETERS, SimulatedEngine, make_search
 
 from llmzero.api.parameters import Parameter
 from llmzero.api.stage import Outcome, Phase, StageNode
+from llmzero.rules.space import draw
 from llmzero.strategies import STRATEGIES, check_options
 from llmzero.strategies.grid import axis, shuffled
-from llmzero.strategies.space import draw
 
 
 def runs(engine: SimulatedEngine) -> dict[int, list[StageNode]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from llmzero.api.base import Scalar
 from llmzero.api.parameters import Parameter, Role
 from llmzero.api.spec import SettingsMap
-from llmzero.strategies.bounds import FACTORS, SHIFTS, beyond_bounds
+from llmzero.rules.bounds import FACTORS, SHIFTS, beyond_bounds
 
 ENTRY = {"beta": 1e-3, "entropy_coef": 1e-3}
 """x k of 0 is 0: these terms are entered here (DeepScaleR's and ProRL's order of size for beta)."""

@@ -15,12 +15,12 @@ from llmzero.api.proposals import (
     StageView,
 )
 from llmzero.api.spec import SettingsMap
-from llmzero.strategies.bounds import beyond_bounds
-from llmzero.strategies.branching import branch
-from llmzero.strategies.exploring import explore
-from llmzero.strategies.moves import Position, is_number
-from llmzero.strategies.remedies import Finding, Remedy, remedies
-from llmzero.strategies.space import hopeless, known
+from llmzero.rules.bounds import beyond_bounds
+from llmzero.rules.branching import branch
+from llmzero.rules.exploring import explore
+from llmzero.rules.moves import Position, is_number
+from llmzero.rules.remedies import Finding, Remedy, remedies
+from llmzero.rules.space import hopeless, known
 
 EXPLORE = "explore"
 

@@ -8,7 +8,7 @@ from llmzero.api.base import Scalar
 from llmzero.api.parameters import Parameter, Role, distance
 from llmzero.api.proposals import Infeasible
 from llmzero.api.spec import SettingsMap
-from llmzero.strategies.moves import Position, random_step
+from llmzero.rules.moves import Position, random_step
 
 DUPLICATE: Final = 0.02
 """Two settings closer than this in every dimension (unit coordinates) count as one [ours]."""

@@ -12,7 +12,7 @@ from llmzero.api.curve import Pathology, PathologyKind
 from llmzero.api.proposals import StageView
 from llmzero.api.spec import SettingsMap
 from llmzero.dynamics.thresholds import THRESHOLDS
-from llmzero.strategies.moves import Position, Step, together
+from llmzero.rules.moves import Position, Step, together
 
 K = PathologyKind
 
