@@ -59,7 +59,7 @@ def _curves(axes: Any, task: str, methods: Mapping[str, Columns]) -> None:
     axes.set(xlabel="budget spent, %", ylabel="objective, search split")
     axes.grid(alpha=0.25)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=8, loc="lower right")
+        axes.legend(fontsize=8, loc="best")
     else:
         axes.text(50, 0.5, "no curves were stored", ha="center", color="#555555")
 
