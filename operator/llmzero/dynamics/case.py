@@ -148,12 +148,13 @@ def spikes(curve: Curve, clip: float = 1.0) -> list[tuple[int, float]]:
     alive = {step: 1 - share for step, share in series(curve, "frac_reward_zero_std")}
     means: Series = [point for point in series(curve, "grad_norm") if alive.get(point[0], 1) > 0]
     peaks = dict(series(curve, GRAD_NORM_MAX)) or dict(means)
+    plain = [v for _, v in means]
+    whole = [v / alive.get(step, 1) for step, v in means]  # if all groups were alive
     found = []
     for i in range(3, len(means)):
         step, peak = means[i][0], peaks.get(means[i][0], means[i][1])
-        median = float(np.median([v for _, v in means[:i]]))
-        whole = float(np.median([v / alive.get(s, 1) for s, v in means[:i]]))
-        usual = max(median, whole * alive.get(step, 1))
+        expected = float(np.median(whole[:i])) * alive.get(step, 1)
+        usual = max(float(np.median(plain[:i])), expected)
         if usual > 0 and peak > max(T.grad_spike_ratio * usual, clip):
             found.append((int(step), peak / usual))
     return found

@@ -172,12 +172,10 @@ def _length_hacking(f: Finding) -> Iterator[Remedy]:
 
 def _truncation(f: Finding) -> Iterator[Remedy]:
     p, expected = f.p, {"completions/clipped_ratio": -0.1}
-    factor = 2.0 if f.acts else 1.5
-    longer = p.grow("max_completion_length", factor)
-    if f.acts and f.feature("dead_groups_end", 0.0) > THRESHOLDS.dead_groups:
-        # Answers that are cut off fail alike, and how much room they need is not known: a stage
-        # whose limit is still too short teaches nothing at twice the price (seen on ramble).
-        longer = p.grow("max_completion_length", 3.0, most=3.0)
+    # Answers that are cut off fail alike, and how much room they need is not known: a stage whose
+    # limit is still too short teaches nothing at twice the price (seen on ramble).
+    most = 3.0 if f.feature("dead_groups_end", 0.0) > THRESHOLDS.dead_groups else 2.0
+    longer = p.grow("max_completion_length", most if f.acts else 1.5, most)
     masked = p.set("mask_truncated_completions", True)
     if longer is not None:
         yield Remedy(
@@ -186,7 +184,10 @@ def _truncation(f: Finding) -> Iterator[Remedy]:
             expected,
         )
         yield Remedy(
-            together(p.grow("max_completion_length", 3.5 - factor), p.shift("temperature", -0.1)),
+            together(
+                p.grow("max_completion_length", 1.5 if f.acts else 2.0),
+                p.shift("temperature", -0.1),
+            ),
             "answers are cut off: more length and narrower samples",
             expected,
         )

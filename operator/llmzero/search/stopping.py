@@ -34,7 +34,7 @@ class Doomed:
 
 CERTAIN: Final = 3.0
 """Standard errors by which a stage must be behind. The best is the luckiest of many, and a stage has
-many looks: at two, 17 to 32 % of the stops in simulation were wrong, at three 4 to 5 % [ours]."""
+many looks: at two, 17 to 32 % of the stops in simulation were wrong, at three 5 to 9 % [ours]."""
 CLEAR: Final = 2.0
 """Standard errors by which a stage that ran on must have ended behind to have been doomed."""
 

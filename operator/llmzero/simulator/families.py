@@ -212,8 +212,8 @@ class Levels(World):
         return self.ceiling * sum(state.skills) / len(state.skills)
 
     def practised(self, state: State, settings: Settings) -> list[float]:
-        worn = (1 - 0.5 * state.cut) * math.exp(-state.noise)
-        return [self.ceiling * s * worn for s in state.skills[: max(settings.digits, 1)]]
+        known = state.skills[: max(settings.digits, 1)]
+        return [self.worn(self.ceiling * skill, state) for skill in known]
 
     def learn(self, state: State, drive: Drive, steps: float) -> None:
         s = drive.settings

@@ -159,7 +159,11 @@ class World(ABC):
 
     def accuracy(self, state: State) -> float:
         """What a greedy evaluation without a limit would find with infinitely many questions."""
-        return self.skill(state) * (1 - 0.5 * state.cut) * math.exp(-state.noise)
+        return self.worn(self.skill(state), state)
+
+    def worn(self, skill: float, state: State) -> float:
+        """What truncation and jitter leave of a skill."""
+        return skill * (1 - 0.5 * state.cut) * math.exp(-state.noise)
 
     def out_of_memory(self, settings: Settings) -> bool:
         return settings.num_generations * settings.max_completion_length > self.memory
