@@ -152,9 +152,9 @@ class Gamed(World):
         honest = self.first + (self.ceiling - self.first) * self._share(state)
         return honest * (1 - 0.7 * state.skills[1])
 
-    def reward(self, state: State, drive: Drive) -> float:
+    def reward(self, state: State, correct: float) -> float:
         trick = state.skills[1]
-        return min(drive.sampled / max(1 - 0.7 * trick, 0.1) * (1 - trick) + trick, 0.99)
+        return min(correct / max(1 - 0.7 * trick, 0.1) * (1 - trick) + trick, 0.99)
 
     def learn(self, state: State, drive: Drive, steps: float) -> None:
         skill, trick = state.skills

@@ -118,7 +118,12 @@ class SimulatedTrainer:
         score = evaluate(
             self.world.accuracy(state), step, count[split], self.world.seed, split, luck
         )
-        seen = {"accuracy": score.value, "entropy": state.entropy, "mean_length": state.length}
+        seen = {
+            "accuracy": score.value,
+            "reward": self.world.reward(state, score.value),
+            "entropy": state.entropy,
+            "mean_length": state.length,
+        }
         return score.with_(metrics=seen)
 
     def _settings(self, given: SettingsMap) -> SettingsMap:

@@ -147,9 +147,9 @@ class World(ABC):
         """Accuracy on each sort of question that is trained on, in equal shares."""
         return [self.accuracy(state)]
 
-    def reward(self, state: State, drive: Drive) -> float:
-        """Mean train reward."""
-        return drive.sampled
+    def reward(self, state: State, correct: float) -> float:
+        """Mean reward of answers of which the share ``correct`` is right."""
+        return correct
 
     def explores(self, state: State, settings: Settings) -> float:
         """How useful the samples' width is, 0..1."""
@@ -219,7 +219,7 @@ class World(ABC):
     def metrics(self, state: State, drive: Drive, luck: Random) -> dict[str, float | None]:
         """What TRL would log for a few steps around here, in its names."""
         s = drive.settings
-        reward = self.reward(state, drive)
+        reward = self.reward(state, drive.sampled)
         spread = math.sqrt(max(reward * (1 - reward), 0.0))
         shown = {
             "reward": reward + luck.gauss(0, 0.25 * spread / 2),
