@@ -69,6 +69,7 @@ def proposal_view(request: ProposalRequest, limits: Limits) -> View:
         "objective": request.objective,
         "direction": request.direction,
         "stage_steps": request.stage_steps,
+        "evaluation_temperature": request.evaluation_temperature,
         "budget": {"stages": request.budget.stages, "depth": request.budget.depth},
         "parameters": [
             _parameter(p, stage.parameters.get(p.name), limits) for p in request.parameters

@@ -72,6 +72,9 @@ class ProposalRequest(Model):
     parameters: list[Parameter]
     fixed: dict[str, Scalar] = Field(default_factory=dict)
     stage_steps: int = Field(ge=1)
+    evaluation_temperature: float | None = Field(
+        None, ge=0, description="Of the samples that every stage is scored by; 0 is greedy."
+    )
     path: list[StageView] = Field(
         min_length=1,
         max_length=64,

@@ -116,3 +116,5 @@ _ONSETS: dict[PathologyKind, Callable[[ProposalRequest, StageView], int | None]]
     K.OVERFIT: _unseen,
 }
 """Kinds after which a checkpoint from before the harm is the better start."""
+HARMS = frozenset(_ONSETS)
+"""The same kinds, for who asks only whether there is any."""

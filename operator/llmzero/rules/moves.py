@@ -109,7 +109,7 @@ class Position:
 
     def grow_task(self) -> Step:
         """The first capacity of the task that can grow: more or harder questions."""
-        found = (self.grow(c, 1.5) for c in self.capacities() if c.startswith("task."))
+        found = (self.grow(c, 2.0) for c in self.capacities() if c.startswith("task."))
         return next((s for s in found if s is not None), None)
 
     def _to(self, parameter: Parameter, target: Scalar) -> Step:

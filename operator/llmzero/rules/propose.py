@@ -16,13 +16,15 @@ from llmzero.api.proposals import (
 )
 from llmzero.api.spec import SettingsMap
 from llmzero.rules.bounds import beyond_bounds
-from llmzero.rules.branching import branch
+from llmzero.rules.branching import HARMS, branch
 from llmzero.rules.exploring import explore
+from llmzero.rules.matching import matched
 from llmzero.rules.moves import Position, is_number
 from llmzero.rules.remedies import Finding, Remedy, remedies
 from llmzero.rules.space import hopeless, known
 
 EXPLORE = "explore"
+MATCH = "easier than the evaluation"
 
 
 def propose(request: ProposalRequest) -> ProposalAnswer:
@@ -75,10 +77,14 @@ def _proposal(position: Position, changes: SettingsMap, kind: str, remedy: Remed
 def _candidates(
     request: ProposalRequest, position: Position, stage: StageView
 ) -> Iterator[tuple[str, Remedy]]:
-    """The two gravest findings treated together, then remedies of each finding in turn (first
-    choices first, what is only reported last), then exploration."""
+    """What matches training to the evaluation, where nothing is broken; the two gravest findings
+    treated together, then remedies of each finding in turn (first choices first, what is only
+    reported last), then exploration."""
     findings = [Finding(p, stage, position) for p in stage.pathologies]
     findings = sorted(findings, key=lambda f: (not f.acts, _follows(f, findings)))
+    match = matched(stage, position, request.evaluation_temperature)
+    if match is not None and not any(f.pathology.kind in HARMS for f in findings):
+        yield MATCH, match
     both = _both(findings)
     if both is not None:
         yield both

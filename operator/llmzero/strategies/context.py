@@ -75,6 +75,7 @@ def proposal_request(
         parameters=search.spec.parameters,
         fixed={k: v for k, v in search.spec.fixed.items() if isinstance(v, _SCALARS)},
         stage_steps=tree.stage_steps,
+        evaluation_temperature=search.spec.evaluation.temperature,
         path=[view(tree, i, with_curve=True) for i in path],
         curve=_plain(row.node.status.curve),
         children=[view(tree, i) for i in tree.children(index)[-MOST_CHILDREN:]],

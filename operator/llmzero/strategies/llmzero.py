@@ -18,25 +18,24 @@ from llmzero.rules.remedies import acts
 from llmzero.rules.space import hopeless, known, local, shrunk, spread
 from llmzero.search.budget import SHARES, SLACK, segments
 from llmzero.search.decisions import Create
-from llmzero.search.nodes import train_node
 from llmzero.search.protocol import Proposed
 from llmzero.search.rows import REPLICA, Kind
 from llmzero.search.selection import Selection
 from llmzero.search.tree import ROOT, Flags, Tree
-from llmzero.search.values import Values, same_transition
+from llmzero.search.values import Values
 from llmzero.search.widening import ROOT_MOST, root_width
+from llmzero.strategies.context import view
 from llmzero.strategies.finishing import ends_of_lines, in_segment, likeliest
 from llmzero.strategies.options import Options, boolean, division, one_of, share
 from llmzero.strategies.proposing import ProposingStrategy
+from llmzero.strategies.replicas import repetition, to_repeat
 from llmzero.strategies.schedule import source_option
 from llmzero.strategies.screening import KEPT_RUNGS, SCREEN_MOST, rung, rung_count
-from llmzero.strategies.stuck import spent, untrained
+from llmzero.strategies.stuck import spent, unmatched, untrained
 from llmzero.strategies.warm import WarmStart
 
 LINES = 2
 """Paths that are finished to the horizon."""
-REPLICATE_BELOW = 1.0
-"""Stages spent below a leading transition at which it is repeated: before two are [reference]."""
 DEFAULT_EXPLORE = 0.2
 TRIES = 16
 MOST_FRUITLESS = 8
@@ -81,9 +80,9 @@ class LLMZero(ProposingStrategy):
         self._choice: Selection | None = None
 
     def propose(self) -> Sequence[Proposed]:
-        node = self._replica()
-        if node is not None:
-            return (Create(node),)
+        repeated = to_repeat(self.tree, self.values, self.replicas)
+        if repeated is not None:
+            return (Create(repetition(self.tree, repeated)),)
         return self._screened() or self._finishing() or self._selected()
 
     def questions(self) -> Sequence[Proposed]:
@@ -119,17 +118,26 @@ class LLMZero(ProposingStrategy):
                 if self._stuck(index):
                     if tree.children(index):
                         continue
-                    if changed := self.transition_now(index):
+                    if changed := self._changed_now(index):
                         return changed
                 why = "among the best rungs: continued to a full stage"
                 return (Create(self.going_on(index, "continue", why, "screen")),)
         return ()
 
     def _stuck(self, index: int) -> bool:
-        """Whether the same settings carried on would most likely teach nothing."""
+        """Whether the same settings carried on would most likely teach nothing, or little of what
+        is scored."""
         row = self.tree.rows[index]
         status = row.node.status
-        return spent(status) or untrained(self.search.spec.fixed, row.parameters, status)
+        idle = spent(status) or untrained(self.search.spec.fixed, row.parameters, status)
+        return idle or self._unmatched(index)
+
+    def _changed_now(self, index: int) -> Sequence[Proposed]:
+        """Where the cause is known, no transition is drawn at random."""
+        return self.transition_now(index, explores=not self._unmatched(index))
+
+    def _unmatched(self, index: int) -> bool:
+        return unmatched(self.search.spec, view(self.tree, index))
 
     def _rung(self) -> StageNode | None:
         """The next child of the root: initial, then moves around it and an even spread in turn."""
@@ -172,50 +180,6 @@ class LLMZero(ProposingStrategy):
         promise = {i: float(self.values.mean[i] + self.values.outlook[i]) for i in indices}
         return sorted((i for i in indices if promise[i] == promise[i]), key=lambda i: -promise[i])
 
-    # Replicas -------------------------------------------------------------------------------
-
-    def _replica(self) -> StageNode | None:
-        """A repetition of a transition on the path to the leader, with another rollout seed."""
-        tree, account = self.tree, self.tree.account
-        best = self.values.leader
-        if best is None or not self.replicas:
-            return None
-        for index in tree.path(best):
-            row = tree.rows[index]
-            cost = row.steps / tree.stage_steps
-            below = tree.visits[index] + tree.flying[index] - row.charge
-            if row.constant or row.proposer == REPLICA or below + SLACK < REPLICATE_BELOW:
-                continue
-            if tree.parent[index] == ROOT:
-                continue  # a choice of settings, screened against others, and no transition
-            siblings = [tree.rows[i] for i in tree.children(int(tree.parent[index]))]
-            if any(s.proposer == REPLICA and same_transition(s, row) for s in siblings):
-                continue
-            paid = account.by_segment["promote"] + cost
-            if paid <= self.replicas * account.limit + SLACK and account.affords(cost):
-                return self._repeated(index)
-        return None
-
-    def _repeated(self, index: int) -> StageNode:
-        row, up = self.tree.rows[index], int(self.tree.parent[index])
-        spec = row.node.spec
-        return train_node(
-            self.search,
-            parent=self.tree.rows[up].node,
-            number=self.tree.next_number(up),
-            steps=row.steps,
-            parameters=dict(row.parameters),
-            provenance=Provenance(
-                proposer=REPLICA,
-                rationale=f"repeats {row.path}, which leads, with other rollouts",
-            ),
-            segment="promote",
-            start_step=row.start_step,
-            carry_optimizer=spec.carry_optimizer,
-            carry_reference=spec.carry_reference,
-            replica=1,
-        )
-
     # Finishing ------------------------------------------------------------------------------
 
     def _finishing(self) -> Sequence[Proposed]:
@@ -230,6 +194,9 @@ class LLMZero(ProposingStrategy):
         if (finishing & tree.of_kind(Kind.IN_FLIGHT)).sum() >= LINES:
             return ()
         ends = ends_of_lines(tree, self.branchable(), finishing)
+        # Where the known remedy was taken, another change would only be a guess.
+        free = [i for i in ends.tolist() if not (self._followed(i) and self._unmatched(i))]
+        ends = np.array(free, dtype=np.intp) if free else ends
         if not len(ends):
             return ()
         best = likeliest(tree, self.values, ends)
@@ -240,10 +207,17 @@ class LLMZero(ProposingStrategy):
         return self._treated(best) or (Create(self.going_on(best, "finish", why, "finish")),)
 
     def _treated(self, index: int) -> Sequence[Proposed]:
-        """A changed child where the stage shows a pathology that asks for one."""
-        if not any(acts(p) for p in self.tree.rows[index].node.status.pathologies):
+        """A changed child where the stage shows a pathology that asks for one, or trained on
+        easier samples than it is scored by."""
+        ill = any(acts(p) for p in self.tree.rows[index].node.status.pathologies)
+        if not ill and not self._unmatched(index):
             return ()
-        return [_paid_by_finish(step) for step in self.transition_now(index)]
+        return [_paid_by_finish(step) for step in self._changed_now(index)]
+
+    def _followed(self, index: int) -> bool:
+        """Whether a child of it runs, or ended with a value."""
+        kinds = [self.tree.rows[c].kind for c in self.tree.children(index)]
+        return Kind.IN_FLIGHT in kinds or Kind.VALUED in kinds
 
     # The tree -------------------------------------------------------------------------------
 
@@ -295,7 +269,7 @@ class LLMZero(ProposingStrategy):
         warm = self._warm(index)
         if warm is not None:
             return (Create(warm),)
-        if self._stuck(index) and (changed := self.transition(index)):
+        if self._stuck(index) and (changed := self.transition(index, not self._unmatched(index))):
             return changed
         if self.tree.rows[index].kind is Kind.VALUED and not self.tree.continued[index]:
             why = "the same settings carried on: what every change is compared with"

@@ -54,15 +54,16 @@ class ProposingStrategy(BaseStrategy):
             or (dollars is not None and columns["agent_dollars"].sum() >= dollars)
         )
 
-    def transition(self, index: int) -> Sequence[Proposed]:
-        """What makes the next changed child of ``index``; empty where it takes none now."""
+    def transition(self, index: int, explores: bool = True) -> Sequence[Proposed]:
+        """What makes the next changed child of ``index``; empty where it takes none now.
+        ``explores``: whether it may be the turn of a random one."""
         expansion = self.tree.expansion(index)
         ready = next(self._unused(index), None)
         if expansion is not None and self.manual and expansion.approved is not True:
             if expansion.approved is None and ready is not None:
                 self._waits = True
             return ()
-        if not self.manual and self._turn_to_explore(index):
+        if explores and not self.manual and self._turn_to_explore(index):
             node = self._explored(index)
             if node is not None:
                 return (Create(node),)
@@ -78,11 +79,11 @@ class ProposingStrategy(BaseStrategy):
         node = None if self.manual else self._explored(index)
         return () if node is None else (Create(node),)
 
-    def transition_now(self, index: int) -> Sequence[Proposed]:
+    def transition_now(self, index: int, explores: bool = True) -> Sequence[Proposed]:
         """:meth:`transition` where nobody has to be waited for; empty elsewhere."""
         if self.manual or (self.asks_agent and next(self._unused(index), None) is None):
             return ()
-        return self.transition(index)
+        return self.transition(index, explores)
 
     def question_ahead(self, index: int) -> Ask | None:
         """The question that the next child of ``index`` will need, if an agent answers it."""

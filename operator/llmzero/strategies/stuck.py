@@ -1,8 +1,12 @@
-"""Stages that would learn nothing from going on unchanged: they are changed at once."""
+"""Stages that would learn nothing, or little of what is scored, from going on unchanged: they are
+changed at once."""
 
 from llmzero.api.curve import PathologyKind
-from llmzero.api.spec import SettingsMap
+from llmzero.api.proposals import StageView
+from llmzero.api.spec import SearchSpec, SettingsMap
 from llmzero.api.stage import StageStatus
+from llmzero.rules.matching import matched
+from llmzero.rules.moves import Position
 
 SPENT_GROUPS = 0.9
 """Share of dead groups from which a flat reward is taken for the end of what can be learnt [ours]."""
@@ -30,3 +34,11 @@ def spent(status: StageStatus) -> bool:
         and status.features.get("dead_groups_end", 0.0) >= SPENT_GROUPS
         and status.features.get("reward_end", 0.0) >= SOME_SUCCESS
     )
+
+
+def unmatched(spec: SearchSpec, stage: StageView) -> bool:
+    """Whether a stage trained on easier samples than it is scored by, and they can be made harder:
+    going on unchanged teaches little of what is scored."""
+    space = {p.name: p for p in spec.parameters}
+    position = Position(space, stage.parameters, spec.fixed)
+    return matched(stage, position, spec.evaluation.temperature) is not None

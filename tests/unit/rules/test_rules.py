@@ -208,7 +208,7 @@ def test_a_capacity_of_the_task_grows_where_it_is_solved_or_learnt_by_heart() ->
         (K.OVERFIT, {}),
         (K.ZERO_VARIANCE_GROUPS, {"reward_end": 0.9}),
     ):
-        assert first(kind, space=space, features=features).changes["task.digits"] == 3
+        assert first(kind, space=space, features=features).changes["task.digits"] == 4
 
 
 def test_a_fixed_setting_is_never_changed_but_known() -> None:
