@@ -81,7 +81,7 @@ bench-scale: setup ## operator restart, memory and API requests at 10,000 stages
 
 bench: setup ## methods and ablations at equal cost in simulated worlds (minutes)
 	rm -f benchmarks/simulator.json
-	.venv/bin/llmzero bench --seeds 20 --families saturating,bottlenecks,gamed,levels --jobs 2 \
+	.venv/bin/llmzero bench --seeds 20 --families saturating,bottlenecks,gamed,levels,recited --jobs 2 \
 	  --methods "$(METHODS)" -o benchmarks/simulator.json
 	@$(MAKE) tables
 

@@ -7,11 +7,12 @@ here is never a model's gain.
 """
 
 from llmzero.simulator.engine import SimulatedEngine, Trace
-from llmzero.simulator.families import FAMILIES, TUNED, UNSEEN, make_world
+from llmzero.simulator.families import FAMILIES, SEEN, TUNED, UNSEEN, make_world
 from llmzero.simulator.world import State, World
 
 __all__ = [
     "FAMILIES",
+    "SEEN",
     "TUNED",
     "UNSEEN",
     "SimulatedEngine",

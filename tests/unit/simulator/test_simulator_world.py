@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import lognorm, norm
 
 from llmzero.dynamics.pairing import difference
-from llmzero.simulator import FAMILIES, TUNED, UNSEEN, State, World, make_world
-from llmzero.simulator.families import Bottlenecks, Gamed, Levels, Saturating
+from llmzero.simulator import FAMILIES, SEEN, TUNED, UNSEEN, State, World, make_world
+from llmzero.simulator.families import Bottlenecks, Gamed, Levels, Recited, Saturating
 from llmzero.simulator.questions import _quantile, evaluate
 from llmzero.simulator.world import LENGTH_SPREAD, Settings, beyond, dead_groups
 
@@ -229,7 +229,7 @@ def test_constants_of_the_tiny_model_give_its_measured_table() -> None:
 
 
 def test_no_family_is_both_tuned_on_and_unseen() -> None:
-    assert {*TUNED, *UNSEEN} == set(FAMILIES) and not {*TUNED} & {*UNSEEN}
+    assert sorted([*TUNED, *SEEN, *UNSEEN]) == sorted(FAMILIES)
     with pytest.raises(ValueError, match="known are saturating"):
         make_world("real", 1)
 
@@ -355,3 +355,14 @@ def test_levels_the_whole_mixture_is_level_with_a_curriculum(seed: int) -> None:
 def test_settings_take_options_of_the_task() -> None:
     assert Settings.of({"task.digits": 3, "beta": 0.1}) == Settings(beta=0.1, digits=3)
     assert Settings.of({}).digits == 5, "all of the data"
+
+
+def test_recited_what_is_known_by_heart_is_rewarded_and_scored_for_nothing() -> None:
+    world = Recited(1)
+    state = world.base()
+    first = world.reward(state, world.drive(state, CALM).sampled) - world.accuracy(state)
+    late = trained(world, *[CALM] * 20)
+    assert late is not None and late.skills[1] > 0.4
+    assert world.reward(late, world.drive(late, CALM).sampled) > world.accuracy(late) + first + 0.1
+    held = trained(world, *[replace(CALM, beta=0.05)] * 20)
+    assert held is not None and held.skills[1] < late.skills[1] / 2
