@@ -5,7 +5,7 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -72,11 +72,13 @@ class Results:
                     found.setdefault(task, {})[name] = columns
         return found
 
-    def write(self) -> None:
+    def write(self, asked: Sequence[Key] = ()) -> None:
+        """Tasks and methods in the order in which they were ``asked``, then as they came."""
         if self.path is None:
             return
-        tasks = list(dict.fromkeys(k[0] for k in self.runs))
-        methods = list(dict.fromkeys(k[1] for k in self.runs))
+        known = [*(k for k in asked if k in self.runs), *self.runs]
+        tasks = list(dict.fromkeys(k[0] for k in known))
+        methods = list(dict.fromkeys(k[1] for k in known))
         seeds = sorted({k[2] for k in self.runs})
         data = {
             "kind": self.experiment.kind,
@@ -98,10 +100,10 @@ class Results:
             self.runs[key] = found
             self.cpu_seconds += seconds
             if time.monotonic() - written > WRITE_SECONDS:
-                self.write()
+                self.write(keys)
                 written = time.monotonic()
             yield done, len(missing)
-        self.write()
+        self.write(keys)
 
 
 def _timed(job: tuple[Experiment, Key]) -> tuple[Key, Any, float]:
@@ -121,7 +123,9 @@ def _mapped(jobs: list[tuple[Experiment, Key]], workers: int) -> Iterator[tuple[
         yield from map(_timed, jobs)
         return
     with ProcessPoolExecutor(workers) as pool:
-        yield from pool.map(_timed, jobs, chunksize=min(4, max(1, len(jobs) // (2 * workers))))
+        # In the order of their ends: a long search that ended is not lost with those before it.
+        for ended in as_completed([pool.submit(_timed, job) for job in jobs]):
+            yield ended.result()
 
 
 def _compact(data: dict[str, Any]) -> str:

@@ -41,10 +41,12 @@ def test_results_are_kept_and_only_what_is_missing_is_run(tmp_path: Path) -> Non
 
 
 def test_processes_change_nothing(tmp_path: Path) -> None:
-    one, two = Results(SHORT, None), Results(SHORT, None)
+    one, two = (Results(SHORT, tmp_path / f"{jobs}.json") for jobs in (1, 2))
     list(one.fill(KEYS))
     list(two.fill(KEYS, jobs=2))
     assert one.runs == two.runs
+    texts = [(tmp_path / f"{jobs}.json").read_text().split("results") for jobs in (1, 2)]
+    assert texts[0][-1] == texts[1][-1], "whoever ended first"
 
 
 def test_results_of_another_protocol_are_not_mixed_in(tmp_path: Path) -> None:
