@@ -9,8 +9,8 @@ from random import Random
 from llmzero.api.parameters import Role
 from llmzero.api.proposals import ProposalRequest, StageView
 from llmzero.api.spec import SettingsMap
+from llmzero.rules.findings import Remedy
 from llmzero.rules.moves import Position, Step, is_number, random_step, single_steps, together
-from llmzero.rules.remedies import Remedy
 
 RANDOM_TRIES = 48
 PAIR_TRIES = 200

@@ -1,8 +1,8 @@
 """Training on easier samples than are scored: they are brought up to the evaluation's."""
 
 from llmzero.api.proposals import StageView
+from llmzero.rules.findings import Remedy
 from llmzero.rules.moves import Position, Step, together
-from llmzero.rules.remedies import Remedy
 
 KNOWN = 0.35
 """Least train reward: what is hardly learnt yet is not made harder [ours]."""

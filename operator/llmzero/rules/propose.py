@@ -18,9 +18,10 @@ from llmzero.api.spec import SettingsMap
 from llmzero.rules.bounds import beyond_bounds
 from llmzero.rules.branching import HARMS, branch
 from llmzero.rules.exploring import explore
+from llmzero.rules.findings import Finding, Remedy
 from llmzero.rules.matching import matched
 from llmzero.rules.moves import Position, is_number
-from llmzero.rules.remedies import Finding, Remedy, remedies
+from llmzero.rules.remedies import remedies
 from llmzero.rules.space import hopeless, known
 
 EXPLORE = "explore"

@@ -14,7 +14,7 @@ import numpy as np
 
 from llmzero.api.spec import SettingsMap
 from llmzero.api.stage import Provenance, StageNode
-from llmzero.rules.remedies import acts
+from llmzero.rules.findings import acts
 from llmzero.rules.space import hopeless, known, local, shrunk, spread
 from llmzero.search.budget import SHARES, SLACK, segments
 from llmzero.search.decisions import Create
