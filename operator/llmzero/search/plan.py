@@ -16,6 +16,7 @@ from llmzero.api.search import TrainingSearch
 from llmzero.api.stage import Phase, Purpose, StageNode, StopDecision
 from llmzero.search.budget import duration
 from llmzero.search.decisions import Create, Decision, Expand, Plan, Start, Stop
+from llmzero.search.forecast import Forecast
 from llmzero.search.nodes import BASE_PATH
 from llmzero.search.promotion import (
     Evaluations,
@@ -63,6 +64,7 @@ class _Planner:
             account.seconds.used += cost.device_seconds
             account.tokens.used += cost.eval_tokens
         self.strategy: Strategy = maker(self.tree, self.values)
+        self.forecast = Forecast(self.tree)
         self.decisions: list[Decision] = []
 
     def _unfinished(self) -> list[StageNode]:
@@ -165,7 +167,7 @@ class _Planner:
     def _grow(self) -> None:
         """Creates stages while slots are free; questions and stored answers take no slot."""
         while len(self.open) < self.spec.strategy.parallelism:
-            step = self.strategy.propose()
+            step = self._proposed()
             if not step:
                 break
             for decision in step:
@@ -178,13 +180,28 @@ class _Planner:
         if isinstance(decision, Create):
             self.tree.add(decision.node)
             self.values.added()
+            self.forecast.added(decision.node)
             self.open.append(decision.node)
         elif isinstance(decision, Expand):
             self.tree.store(self.tree.index(decision.node), decision.expansion)
 
     def _has_more(self) -> bool:
         """Whether a stage would be created if a slot were free, or may be once an answer comes."""
-        return bool(self.strategy.propose()) or self.strategy.waiting()
+        return bool(self._proposed()) or self.strategy.waiting()
+
+    def _proposed(self) -> Sequence[Proposed]:
+        """What the strategy proposes, its stage as long as tokens and hours allow; empty where they
+        allow none."""
+        found: list[Proposed] = []
+        for decision in self.strategy.propose():
+            if isinstance(decision, Create):
+                node, steps = decision.node, self.forecast.fitting(decision.node)
+                if steps == 0:
+                    return ()
+                if steps < node.spec.steps:
+                    decision = Create(node.with_(spec=node.spec.with_(steps=steps)))
+            found.append(decision)
+        return found
 
     def _training(self) -> list[StageNode]:
         return [node for node in self.open if node.spec.purpose is Purpose.TRAIN]
