@@ -241,6 +241,11 @@ class World(ABC):
         return dict(shown)
 
 
+def saturated(compute: float, middle: float, power: float) -> float:
+    """Share of the way to the ceiling, 1 / (1 + (C_mid / C)^B) (ScaleRL, arXiv 2510.13786)."""
+    return 1.0 / (1.0 + math.pow(middle / compute, power))
+
+
 def beyond(limit: float, mean: float) -> float:
     """Share of log-normal lengths of this mean that lie beyond the limit."""
     middle = math.log(mean) - LENGTH_SPREAD**2 / 2

@@ -24,7 +24,6 @@ from llmzero.search.selection import Selection
 from llmzero.search.tree import ROOT, Flags, Tree
 from llmzero.search.values import Values
 from llmzero.search.widening import ROOT_MOST, root_width
-from llmzero.strategies.context import view
 from llmzero.strategies.finishing import ends_of_lines, in_segment, likeliest
 from llmzero.strategies.options import Options, boolean, division, one_of, share
 from llmzero.strategies.proposing import ProposingStrategy
@@ -137,7 +136,7 @@ class LLMZero(ProposingStrategy):
         return self.transition_now(index, explores=not self._unmatched(index))
 
     def _unmatched(self, index: int) -> bool:
-        return unmatched(self.search.spec, view(self.tree, index))
+        return unmatched(self.search.spec, self.tree.rows[index])
 
     def _rung(self) -> StageNode | None:
         """The next child of the root: initial, then moves around it and an even spread in turn."""

@@ -2,11 +2,11 @@
 changed at once."""
 
 from llmzero.api.curve import PathologyKind
-from llmzero.api.proposals import StageView
 from llmzero.api.spec import SearchSpec, SettingsMap
 from llmzero.api.stage import StageStatus
-from llmzero.rules.matching import matched
+from llmzero.rules.matching import easier, matching
 from llmzero.rules.moves import Position
+from llmzero.search.rows import Row
 
 SPENT_GROUPS = 0.9
 """Share of dead groups from which a flat reward is taken for the end of what can be learnt [ours]."""
@@ -36,9 +36,11 @@ def spent(status: StageStatus) -> bool:
     )
 
 
-def unmatched(spec: SearchSpec, stage: StageView) -> bool:
+def unmatched(spec: SearchSpec, row: Row) -> bool:
     """Whether a stage trained on easier samples than it is scored by, and they can be made harder:
     going on unchanged teaches little of what is scored."""
-    space = {p.name: p for p in spec.parameters}
-    position = Position(space, stage.parameters, spec.fixed)
-    return matched(stage, position, spec.evaluation.temperature) is not None
+    error = 0.0 if row.goodness is None else row.variance**0.5
+    if not easier(row.node.status.features, error):
+        return False
+    position = Position({p.name: p for p in spec.parameters}, row.parameters, spec.fixed)
+    return bool(matching(position, spec.evaluation.temperature))

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from random import Random
 
-from llmzero.simulator.world import Drive, State, World
+from llmzero.simulator.world import Drive, State, World, saturated
 
 
 @dataclass(slots=True)
@@ -61,4 +61,4 @@ class Gamed(World):
         state.skills = [max(state.skills[0] * (1 - share), 1e-3), state.skills[1]]
 
     def _share(self, state: State) -> float:
-        return 1.0 / (1.0 + math.pow(self.middle / state.skills[0], 1.4))
+        return saturated(state.skills[0], self.middle, 1.4)

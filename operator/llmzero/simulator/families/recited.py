@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from random import Random
 
-from llmzero.simulator.world import Drive, Settings, State, World
+from llmzero.simulator.world import Drive, Settings, State, World, saturated
 
 
 @dataclass(slots=True)
@@ -59,5 +59,5 @@ class Recited(World):
         state.skills = [max(skill * (1 - share), 1e-3), heart * (1 - share)]
 
     def _honest(self, state: State) -> float:
-        share = 1.0 / (1.0 + math.pow(self.middle / state.skills[0], 1.4))
+        share = saturated(state.skills[0], self.middle, 1.4)
         return self.first + (self.ceiling - self.first) * share

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from random import Random
 
-from llmzero.simulator.world import Drive, State, World
+from llmzero.simulator.world import Drive, State, World, saturated
 
 
 @dataclass(slots=True)
@@ -48,4 +48,4 @@ class Saturating(World):
         state.skills[0] = max(state.skills[0] * (1 - share), 1e-3)
 
     def _share(self, state: State) -> float:
-        return 1.0 / (1.0 + math.pow(self.middle / state.skills[0], self.power))
+        return saturated(state.skills[0], self.middle, self.power)
