@@ -74,9 +74,11 @@ def improvement(ours: Sequence[Floats], theirs: Sequence[Floats], seed: int = 0)
     return bootstrap(wins, mean, seed)
 
 
-def lead(ours: Sequence[Floats], theirs: Sequence[Floats], seed: int = 0) -> Interval:
-    """Mean paired difference, as a share of their mean score."""
+def lead(ours: Sequence[Floats], theirs: Sequence[Floats], seed: int = 0) -> Interval | None:
+    """Mean paired difference, as a share of their mean score; None where that is 0."""
     scale = float(np.concatenate(list(theirs)).mean())
+    if scale == 0:
+        return None
     gaps = [(a - b) / scale for a, b in zip(ours, theirs, strict=True)]
     return bootstrap(gaps, mean, seed)
 
@@ -91,7 +93,8 @@ class Line:
     area: Interval
     """Interquartile mean of the area under the best-so-far curve."""
     lead: Interval | None
-    """By how much the reference leads, relative to this method; None for the reference."""
+    """By how much the reference leads, relative to this method; None for the reference, and where
+    this method scores 0."""
     improvement: Interval | None
     """Probability that the reference is better."""
 

@@ -16,6 +16,15 @@ def test_the_interquartile_mean_is_the_mean_of_the_middle_half() -> None:
     assert iqm(draws.T, 0) == pytest.approx(iqm(draws))
 
 
+@pytest.mark.filterwarnings("error")
+def test_nobody_leads_by_a_share_of_nothing() -> None:
+    """On transcribe grid and random search score 0 on every seed."""
+    zero, some = {"score": [0.0] * 6, "area": [0.0] * 6}, {"score": [0.9] * 6, "area": [0.4] * 6}
+    lines = compare({"t": {"ours": some, "none": zero}}, "ours", ["t"])
+    assert lines[1].name == "none" and lines[1].lead is None
+    assert lines[1].improvement is not None and lines[1].improvement.value == 1.0
+
+
 def test_one_outlier_does_not_move_it() -> None:
     calm = np.full(20, 0.5)
     wild = np.append(calm[:-1], 100.0)
