@@ -1,13 +1,17 @@
 """Searches in simulated worlds: a task is a family of them."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from llmzero.api.spec import EarlyStopping
 from llmzero.bench.methods import method
 from llmzero.bench.results import Experiment, Key
 from llmzero.simulator import FAMILIES, SimulatedEngine, make_world
 from llmzero.simulator.problems import simulated_search
+
+STAGES: Final = 24.0
+TOKENS: Final = 30.0
+"""About what 24 stages of constant settings cost, in millions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +25,7 @@ class Run:
     base: float
     spent: float
     tokens: float
-    """Tokens generated in training, in millions."""
+    """Tokens generated, to train on and to be scored, in millions."""
     saved: float
     """Full stages' worth of steps that early stopping did not run."""
     stopped: int
@@ -38,7 +42,10 @@ class Simulated(Experiment):
     )
     row: ClassVar[type] = Run
 
-    stages: float = 24.0
+    stages: float = STAGES
+    """Budget in full stages' worth of steps."""
+    tokens: float = TOKENS
+    """Budget in millions of tokens, to train on and to be scored; whichever is spent first."""
     depth: int = 6
     parallelism: int = 2
 
@@ -55,6 +62,7 @@ class Simulated(Experiment):
                 chosen.options,
                 seed=seed,
                 stages=self.stages,
+                tokens=round(self.tokens * 1e6),
                 depth=self.depth,
                 parallelism=self.parallelism,
                 roles=chosen.roles,
@@ -66,11 +74,11 @@ class Simulated(Experiment):
         trace = engine.run()
         return Run(
             score=round(trace.winner, 4),
-            area=round(trace.area(self.stages), 4),
+            area=round(trace.area, 4),
             best=round(trace.best, 4),
             base=round(trace.base, 4),
             spent=round(engine.search.status.ledger.stages_spent, 2),
-            tokens=round(trace.train_tokens / 1e6, 2),
+            tokens=round((trace.train_tokens + trace.eval_tokens) / 1e6, 2),
             saved=round(trace.saved, 2),
             stopped=trace.stopped,
             stopped_wrongly=trace.stopped_wrongly,

@@ -65,9 +65,17 @@ class Trained(Experiment):
     directory: Path
     tasks: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     stages: float | None = None
+    tokens: float | None = None
+    """Budgets instead of the manifests'; tokens in millions."""
 
     @classmethod
-    def of(cls, files: Iterable[Path], directory: Path, stages: float | None) -> "Trained":
+    def of(
+        cls,
+        files: Iterable[Path],
+        directory: Path,
+        stages: float | None = None,
+        tokens: float | None = None,
+    ) -> "Trained":
         """Raises OSError, ManifestError; ValueError where two manifests have one name."""
         tasks: dict[str, dict[str, Any]] = {}
         for file in files:
@@ -76,7 +84,7 @@ class Trained(Experiment):
             if name in tasks:
                 raise ValueError(f"{file}: metadata.name {name!r} is that of another task")
             tasks[name] = document
-        return cls(directory, tasks, stages)
+        return cls(directory, tasks, stages, tokens)
 
     def protocol(self) -> dict[str, Any]:
         """What is trained, by the digest of the manifests without their strategy's name."""
@@ -100,6 +108,8 @@ class Trained(Experiment):
         spec["strategy"].setdefault("earlyStopping", {})["enabled"] = chosen.early_stopping
         if self.stages is not None:
             spec["budget"]["stages"] = self.stages
+        if self.tokens is not None:
+            spec["budget"]["tokens"] = round(self.tokens * 1e6)
         return document
 
     def run(self, key: Key) -> Run:

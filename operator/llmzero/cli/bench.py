@@ -10,7 +10,7 @@ from rich.table import Table
 from llmzero.api.manifest import ManifestError
 from llmzero.bench.methods import METHODS, OURS, method
 from llmzero.bench.results import Experiment, Results
-from llmzero.bench.simulated import Simulated
+from llmzero.bench.simulated import STAGES, TOKENS, Simulated
 from llmzero.bench.statistics import Interval, Line, compare
 from llmzero.bench.trained import Trained
 from llmzero.cli.load import load_search
@@ -32,7 +32,18 @@ def bench(
     ] = ",".join(TUNED),
     stages: Annotated[
         float | None,
-        typer.Option(min=1, help="Budget of every search; default 24, or the manifest's."),
+        typer.Option(
+            min=1,
+            help=f"Budget of every search in full stages; default {STAGES:g}, or the manifest's.",
+        ),
+    ] = None,
+    tokens: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            help="Budget in millions of tokens, to train on and to be scored, beside --stages; "
+            f"default {TOKENS:g}, or the manifest's.",
+        ),
     ] = None,
     depth: Annotated[
         int, typer.Option(min=1, max=64, help="strategy.maxDepth in simulated worlds.")
@@ -54,7 +65,9 @@ def bench(
     try:
         for name in [*names, reference]:
             method(name)
-        experiment, tasks = _experiment(task, dir, _names(families), stages, depth, parallelism)
+        experiment, tasks = _experiment(
+            task, dir, _names(families), stages, tokens, depth, parallelism
+        )
         results = Results(experiment, output)
     except (OSError, ManifestError, ValueError) as error:
         fail(str(error), Exit.USAGE)
@@ -86,18 +99,20 @@ def _experiment(
     directory: Path,
     families: list[str],
     stages: float | None,
+    tokens: float | None,
     depth: int,
     parallelism: int,
 ) -> tuple[Experiment, list[str]]:
     if files:
         for file in files:
             load_search(file)
-        trained = Trained.of(files, directory, stages)
+        trained = Trained.of(files, directory, stages, tokens)
         return trained, list(trained.tasks)
     unknown = [w for w in families if w not in FAMILIES]
     if unknown:
         raise ValueError(f"--families: found {unknown[0]!r}, known are {', '.join(FAMILIES)}")
-    return Simulated(24.0 if stages is None else stages, depth, parallelism), families
+    budget = (stages or STAGES, tokens or TOKENS)
+    return Simulated(*budget, depth, parallelism), families
 
 
 def _names(text: str) -> list[str]:

@@ -8,6 +8,7 @@ import heapq
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Final
 
 from llmzero import rules, strategies
@@ -43,7 +44,7 @@ class Trace:
     """How a search went, by what only a simulator knows: exact accuracies."""
 
     spent: list[float]
-    """Full stages' worth, at every change of the leader; ascending."""
+    """Share of the budget, at every change of the leader; ascending from 0 to 1."""
     leader: list[float]
     """Accuracy of the stage that led then; of the base model at first."""
     winner: float
@@ -54,6 +55,7 @@ class Trace:
     seconds: float
     """Simulated time."""
     train_tokens: int
+    eval_tokens: int = 0
     saved: float = 0.0
     """Full stages' worth of steps that early stopping did not run."""
     stopped: int = 0
@@ -61,14 +63,11 @@ class Trace:
     stopped_wrongly: int = 0
     """Of those: would have ended within the margin of the leader at equal cost, exactly."""
 
-    def area(self, budget: float) -> float:
+    @property
+    def area(self) -> float:
         """Mean accuracy of the leader over the budget: area under the best-so-far curve."""
-        ends = [*self.spent[1:], budget]
-        parts = [
-            max(min(b, budget) - min(a, budget), 0.0) * value
-            for a, b, value in zip(self.spent, ends, self.leader, strict=True)
-        ]
-        return sum(parts) / budget
+        spans = pairwise([*self.spent, 1.0])
+        return sum((b - a) * value for (a, b), value in zip(spans, self.leader, strict=True))
 
 
 class SimulatedEngine:
@@ -123,10 +122,18 @@ class SimulatedEngine:
         if best is not None and best.split == "search":
             value = self.trainer.accuracy(self.nodes[best.node])
             if value is not None and value != self._leader[-1]:
-                self._spent.append(plan.status.ledger.stages_spent)
+                self._spent.append(self._share())
                 self._leader.append(value)
         if asked:
             self._plan()
+
+    def _share(self) -> float:
+        """What is spent of the budget, by the limit that is nearest."""
+        budget, ledger = self.search.spec.budget, self.search.status.ledger
+        tokens = ledger.train_tokens + ledger.eval_tokens
+        return min(
+            max(ledger.stages_spent / budget.stages, tokens / (budget.tokens or math.inf)), 1
+        )
 
     def _set(self, name: str, **status: object) -> None:
         node = self.nodes[name]
@@ -254,6 +261,9 @@ class SimulatedEngine:
             questions=last.questions if last else None,
             device_seconds=seconds,
             train_tokens=int(training.ran * training.tokens_a_step),
+            eval_tokens=int(
+                sum(s.questions * s.metrics["mean_length"] for s in node.status.curve.scores)
+            ),
         )
         self._completions += 1
         parent = self.nodes.get(node.spec.parent or "")
@@ -282,6 +292,7 @@ class SimulatedEngine:
             base=self._base,
             seconds=self.clock,
             train_tokens=self.search.status.ledger.train_tokens,
+            eval_tokens=self.search.status.ledger.eval_tokens,
             saved=self.search.status.ledger.saved_by_stopping,
             stopped=self.search.status.ledger.early_stopped,
             stopped_wrongly=self._wrongly,

@@ -56,6 +56,7 @@ def simulated_search(
     *,
     seed: int = 0,
     stages: float = DEFAULT_STAGES,
+    tokens: int | None = None,
     depth: int = DEFAULT_DEPTH,
     parallelism: int = DEFAULT_PARALLELISM,
     roles: bool = True,
@@ -83,6 +84,6 @@ def simulated_search(
                 seed=seed,
                 early_stopping=early_stopping or EarlyStopping(),
             ),
-            budget=Budget(stages=stages, failures=1000),
+            budget=Budget(stages=stages, tokens=tokens, failures=1000),
         ),
     )

@@ -49,6 +49,15 @@ def test_processes_change_nothing(tmp_path: Path) -> None:
     assert texts[0][-1] == texts[1][-1], "whoever ended first"
 
 
+@pytest.mark.parametrize("name", ["random", "llmzero"])
+def test_tokens_end_a_search_before_its_stages_do(name: str) -> None:
+    """Twice the group costs twice as much: without them a planner would win by being dear."""
+    run = Simulated(tokens=10).run(("saturating", name, 1))
+    assert 9 < run.tokens < 12 and run.spent < 24  # with the final readings, for everybody alike
+    dearer = Simulated(tokens=20).run(("saturating", name, 1))
+    assert dearer.tokens > 1.7 * run.tokens
+
+
 def test_results_of_another_protocol_are_not_mixed_in(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     list(Results(SHORT, file).fill(KEYS[:1]))

@@ -31,6 +31,13 @@ def test_methods_differ_in_their_strategy_alone(tmp_path: Path, name: str) -> No
     assert ours.strategy.parallelism == other.strategy.parallelism
 
 
+def test_another_budget_is_another_protocol(tmp_path: Path) -> None:
+    short = Trained.of([QUICKSTART], tmp_path, 20, 0.4)
+    budget = TrainingSearch.model_validate(short.manifest(("quickstart", "tpe", 0))).spec.budget
+    assert (budget.stages, budget.tokens) == (20, 400_000)
+    assert short.protocol() != experiment(tmp_path).protocol()
+
+
 def test_results_of_a_changed_manifest_are_not_mixed_in(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     Results(experiment(tmp_path), file).write()
@@ -38,7 +45,7 @@ def test_results_of_a_changed_manifest_are_not_mixed_in(tmp_path: Path) -> None:
     changed = tmp_path / "changed.yaml"
     changed.write_text(QUICKSTART.read_text().replace("steps: 40", "steps: 30"))
     with pytest.raises(ValueError, match="another protocol"):
-        Results(Trained.of([changed], tmp_path, None), file)
+        Results(Trained.of([changed], tmp_path), file)
 
 
 def test_the_area_is_the_mean_of_the_best_so_far_over_the_budget() -> None:
