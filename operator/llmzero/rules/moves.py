@@ -14,6 +14,8 @@ from llmzero.rules.bounds import FACTORS, SHIFTS, beyond_bounds
 
 ENTRY = {"beta": 1e-3, "entropy_coef": 1e-3}
 """x k of 0 is 0: these terms are entered here (DeepScaleR's and ProRL's order of size for beta)."""
+HOLDING = 0.04
+"""The beta of GRPO's paper (arXiv 2402.03300): a KL term that holds a policy which does harm."""
 LEAST_CHANGE = 0.02
 """A smaller relative change is no experiment [ours]."""
 RANDOM_CHANGES = 3
@@ -58,6 +60,14 @@ class Position:
         if old == 0:
             return self._to(parameter, ENTRY[name]) if name in ENTRY and factor > 1 else None
         return self._to(parameter, old * factor)
+
+    def held(self, factor: float) -> Step:
+        """A KL term times ``factor``, but strong enough to hold the policy, as far as the bounds of
+        one transition allow: that of :data:`ENTRY` would take three stages to be felt."""
+        parameter, old = self.space.get("beta"), self.value("beta")
+        if parameter is not None and old == 0:
+            return self._to(parameter, HOLDING)
+        return self.scale("beta", max(factor, HOLDING / old) if old else factor)
 
     def shift(self, name: str, delta: float) -> Step:
         """Add ``delta``, within the bounds of one transition and of the space."""
@@ -179,13 +189,15 @@ def random_step(position: Position, draws: Sequence[float]) -> SettingsMap:
     """A random transition inside a trust region, from numbers in -1..1, one a parameter.
 
     The three largest draws move their parameters by up to 0.2 in unit coordinates; capacity
-    moves up only.
+    moves up only, and the size of groups not at all: that is for groups that are dead.
     """
     order = sorted(zip(position.space.values(), draws, strict=True), key=lambda d: -abs(d[1]))
     steps: list[Step] = []
     for parameter, draw in order:
         if sum(s is not None for s in steps) >= RANDOM_CHANGES:
             break
+        if parameter.name == "num_generations" and parameter.role is Role.CAPACITY:
+            continue
         steps.append(_random(position, parameter, draw))
     return together(*steps)
 

@@ -50,7 +50,7 @@ def _entropy_down(f: Finding) -> Iterator[Remedy]:
 def _drift(f: Finding) -> Iterator[Remedy]:
     p = f.p
     yield Remedy(
-        together(p.scale("beta", 2.0 + 3.0 * f.severity), p.scale("learning_rate", 0.5)),
+        together(p.held(2.0 + 3.0 * f.severity), p.scale("learning_rate", 0.5)),
         "a stronger KL term to the reference of before and smaller steps",
         {"kl": -0.5},
         reset_optimizer=True,
@@ -85,8 +85,8 @@ def _over_constrained(f: Finding) -> Iterator[Remedy]:
 def _hacking(f: Finding) -> Iterator[Remedy]:
     p = f.p
     for changes in (
-        together(p.scale("beta", 4.0), p.scale("learning_rate", 0.5)),
-        together(p.scale("beta", 2.0), p.shift("temperature", 0.1)),
+        together(p.held(4.0), p.scale("learning_rate", 0.5)),
+        together(p.held(2.0), p.shift("temperature", 0.1)),
         together(p.shift("temperature", 0.15), p.scale("learning_rate", 0.4)),
     ):
         # Never the learning rate alone: slower hacking is still hacking.
@@ -266,8 +266,9 @@ def _plateau(f: Finding) -> Iterator[Remedy]:
         yield from _entropy_up(f)
         return
     yield Remedy(
-        together(p.scale("learning_rate", 1.5), p.grow("num_generations")),
-        "nothing moves and entropy is healthy: larger steps on larger groups",
+        # Not larger groups: where theirs are alive, they cost as much more as they tell.
+        together(p.scale("learning_rate", 1.5)),
+        "nothing moves and entropy is healthy: larger steps",
         expected,
     )
     if f.feature("clipped_ratio_end", 0.0) > 0.02:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from llmzero.api.spec import Budget, Strategy
+from llmzero.api.spec import Budget, SearchSpec
 from llmzero.api.stage import Phase
 
 FAILURE_FLOOR: Final = 0.25
@@ -19,13 +19,18 @@ FAILURE_FLOOR: Final = 0.25
 
 Source: reference "Values and backup" (seen in a toy search)."""
 
-SEGMENTS: Final = {"screen": 0.25, "tree": 0.30, "finish": 0.45, "promote": 0.0}
+SEGMENTS: Final = {"screen": 0.30, "tree": 0.10, "finish": 0.60, "promote": 0.0}
 """Shares of ``budget.stages``. Source: reference "Why a tree loses to well-tuned constants", 1, with
-more for the finish, which won in simulation (docs/simulator.md); promote is what the strategy's
-option ``replicas`` gives it [ours]."""
+less for UCT and more for the finish, which won in simulation at equal tokens (docs/simulator.md);
+promote is what the strategy's option ``replicas`` gives it [ours]."""
+
+GUIDED: Final = {"screen": 0.25, "tree": 0.30, "finish": 0.45, "promote": 0.0}
+"""The same where an agent, a person or a schedule knows transitions: these are taken in the tree, as
+the finish waits for nobody [ours, not compared with a real agent]."""
 
 SHARES: Final = "shares"
-"""The option of strategy llmzero that divides the budget otherwise."""
+WARM: Final = "warmStart"
+"""Options of strategy llmzero: another division of the budget, and a schedule to begin with."""
 
 SLACK: Final = 1e-9
 
@@ -50,14 +55,16 @@ def charge(steps: int, ran: int, phase: Phase, stage_steps: int) -> float:
     return max(whole, FAILURE_FLOOR)
 
 
-def segments(strategy: Strategy) -> dict[str, float]:
+def segments(spec: SearchSpec) -> dict[str, float]:
     """Shares of ``budget.stages`` by segment, as ``strategy.options.shares`` says or by default;
     what is wrong in the option is passed over here, and said by its check."""
-    given = strategy.options.get(SHARES)
+    given = spec.strategy.options.get(SHARES)
+    alone = spec.agent is None and spec.approval == "auto" and WARM not in spec.strategy.options
+    usual = SEGMENTS if alone else GUIDED
     numbers = given if isinstance(given, Mapping) else {}
     return {
         name: float(n) if isinstance(n := numbers.get(name), int | float) else default
-        for name, default in SEGMENTS.items()
+        for name, default in usual.items()
     }
 
 

@@ -16,7 +16,7 @@ from llmzero.api.spec import SettingsMap
 from llmzero.api.stage import Provenance, StageNode
 from llmzero.rules.findings import acts
 from llmzero.rules.space import hopeless, known, local, shrunk, spread
-from llmzero.search.budget import SHARES, SLACK, segments
+from llmzero.search.budget import SHARES, SLACK, WARM, segments
 from llmzero.search.decisions import Create
 from llmzero.search.protocol import Proposed
 from llmzero.search.rows import REPLICA, Kind
@@ -52,7 +52,7 @@ class LLMZero(ProposingStrategy):
     OPTIONS: ClassVar[Options] = {
         "explore": share,
         "replicas": share,
-        "warmStart": source_option,
+        WARM: source_option,
         SHARES: division(("screen", "tree", "finish")),
         "branch": one_of("chosen", "last"),
         "inFlight": boolean,
@@ -63,12 +63,12 @@ class LLMZero(ProposingStrategy):
         spec = tree.search.spec
         self.explore = float(self.options.get("explore", DEFAULT_EXPLORE))
         self.replicas = float(self.options.get("replicas", 0.0))
-        warm = self.options.get("warmStart")
+        warm = self.options.get(WARM)
         self.warm = None if warm is None else WarmStart(warm, spec)
         self.rung_steps = rung(tree.stage_steps, spec.stage.eval_every)
         stages = tree.account.expected
         width = root_width(stages, spec.strategy.max_depth, spec.strategy.parallelism)
-        self.shares = segments(spec.strategy)
+        self.shares = segments(spec)
         length = self.rung_steps / tree.stage_steps
         self.rungs = rung_count(stages, length, width, self.shares["screen"])
         self.in_flight = bool(self.options.get("inFlight", True))
@@ -139,7 +139,8 @@ class LLMZero(ProposingStrategy):
         return unmatched(self.search.spec, self.tree.rows[index])
 
     def _rung(self) -> StageNode | None:
-        """The next child of the root: initial, then moves around it and an even spread in turn."""
+        """The next child of the root: initial, then a move around it and two of an even spread, in
+        turn."""
         if not self.affords(self.rung_steps):
             return None
         number = self.tree.next_number(ROOT)
@@ -158,12 +159,14 @@ class LLMZero(ProposingStrategy):
         if self.warm is not None and not known(parameters, self.warm.first, taken):
             why = f"how the schedule {self.warm.name} begins"
             return self.warm.first, Provenance(proposer="schedule", rationale=why)
+        turn, of_turn = divmod(number - 1, 3)
         for attempt in range(TRIES):
-            place = (number - 1) // 2 + attempt * ROOT_MOST
-            if number % 2:
-                point, why = local(parameters, place, self.seed)
+            again = attempt * ROOT_MOST
+            if of_turn == 0:
+                point, why = local(parameters, turn + again, self.seed)
             else:
-                point, why = spread(parameters, place, self.seed), "an even spread of the space"
+                point = spread(parameters, 2 * turn + of_turn - 1 + again, self.seed)
+                why = "an even spread of the space"
             if hopeless(parameters, point, self.failures):
                 point = shrunk(parameters, point, self.failures)
                 why += ", with less capacity because memory ran out"

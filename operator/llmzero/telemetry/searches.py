@@ -177,7 +177,7 @@ def _budget(
         phase = node.status.phase
         cost = charge(node.spec.steps, node.status.step, phase, search.spec.stage.steps)
         (spent if phase.final else reserved)[node.spec.segment] += cost
-    for segment, share in segments(search.spec.strategy).items():
+    for segment, share in segments(search.spec).items():
         by = {**labels, "segment": segment}
         unit = "in full stages' worth of steps."
         writer.gauge(

@@ -8,6 +8,7 @@ from llmzero.api.curve import PathologyKind
 from llmzero.api.parameters import Parameter, Role
 from llmzero.api.proposals import Infeasible, Proposal
 from llmzero.rules import propose
+from llmzero.rules.moves import Position, random_step
 from tests.unit.builders import parameters
 from tests.unit.rules.questions import INITIAL, found, request, view
 
@@ -82,7 +83,7 @@ def first(
         (K.CLIP_SATURATION, 0.6, {}, {"learning_rate": 1.5e-5, "num_iterations": 1}),
         (K.STALE_SAMPLER, 0.6, {}, {"learning_rate": 1.5e-5, "num_iterations": 1}),
         (K.OVERFIT, 0.6, {}, {"beta": 0.04, "learning_rate": 1.5e-5}),
-        (K.PLATEAU, 0.6, {"entropy_end": 0.5}, {"learning_rate": 4.5e-5, "num_generations": 16}),
+        (K.PLATEAU, 0.6, {"entropy_end": 0.5}, {"learning_rate": 4.5e-5}),
         (
             K.PLATEAU,
             0.0,
@@ -122,8 +123,29 @@ def test_the_wider_clip_is_for_the_high_side() -> None:
 
 def test_a_kl_coefficient_of_zero_is_entered_not_multiplied() -> None:
     proposal = first(K.POLICY_DRIFT, settings={"beta": 0.0})
-    assert proposal.changes["beta"] == 1e-3
+    assert proposal.changes["beta"] == 0.04, "as strong as in GRPO's paper: there is harm"
     assert not proposal.carry_reference  # there is no older reference to hold on to
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(0.0, 0.04), (1e-3, 5e-3), (0.015, 0.06), (0.02, 0.08), (0.1, 0.2)]
+)
+def test_harm_is_answered_with_a_kl_term_that_holds_as_far_as_one_step_may_go(
+    old: float, new: float
+) -> None:
+    """Times 4, or what GRPO's paper has, times 5 at most, inside the space (0 to 0.2 here)."""
+    assert first(K.REWARD_HACKING, settings={"beta": old}).changes["beta"] == pytest.approx(new)
+
+
+def test_random_steps_leave_the_size_of_groups_alone() -> None:
+    """It costs in proportion: groups grow where they are dead."""
+    space = {p.name: p for p in SPACE}
+    position = Position(space, {n: p.initial for n, p in space.items()}, {})
+    moved = [
+        random_step(position, [0.9 * (-1) ** (i + j) for i in range(len(space))]) for j in (0, 1)
+    ]
+    moved += [random_step(position, [float(p.name == "num_generations") for p in SPACE])]
+    assert moved[0] and not any("num_generations" in changes for changes in moved)
 
 
 def test_epsilon_high_without_effect_is_not_proposed() -> None:

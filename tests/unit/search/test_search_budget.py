@@ -1,6 +1,7 @@
 """The ledger: charges, reserves, device hours, durations."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from simulated_engine import make_search
@@ -8,7 +9,7 @@ from trees import Grower
 
 from llmzero.api.spec import Budget
 from llmzero.api.stage import Cost, Outcome, Phase
-from llmzero.search.budget import SEGMENTS, Account, charge, duration
+from llmzero.search.budget import GUIDED, SEGMENTS, Account, charge, duration, segments
 
 
 @pytest.mark.parametrize(
@@ -41,8 +42,17 @@ def test_a_reserve_is_never_below_what_is_charged_in_the_end() -> None:
 
 
 def test_segments_share_the_whole_budget() -> None:
-    assert SEGMENTS == {"screen": 0.25, "tree": 0.3, "finish": 0.45, "promote": 0.0}
-    assert sum(SEGMENTS.values()) == pytest.approx(1)
+    for shares in (SEGMENTS, GUIDED):
+        assert list(shares) == ["screen", "tree", "finish", "promote"]
+        assert sum(shares.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "kw", [{"agent": True}, {"approval": "manual"}, {"options": {"warmStart": "prorl"}}]
+)
+def test_who_is_asked_or_led_has_a_larger_tree(kw: dict[str, Any]) -> None:
+    assert segments(make_search().spec) == SEGMENTS
+    assert segments(make_search(**kw).spec) == GUIDED
 
 
 def test_an_account_affords_what_is_left_and_no_failure_more() -> None:

@@ -37,7 +37,7 @@ def shares(screen: object = 0.25, tree: object = 0.0, finish: object = 0.75) -> 
 def test_wrong_options_are_told(options: dict[str, object], said: str) -> None:
     (problem,) = check_options("llmzero", options)
     assert said in problem
-    assert set(segments(make_search(options=options).spec.strategy)) == set(SEGMENTS)
+    assert set(segments(make_search(options=options).spec)) == set(SEGMENTS)
 
 
 def test_the_shares_say_what_the_budget_is_spent_on() -> None:

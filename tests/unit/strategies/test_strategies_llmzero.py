@@ -17,6 +17,9 @@ from llmzero.search.decisions import Ask, Create, Expand
 from llmzero.search.expansion import with_answer
 from llmzero.strategies.screening import rung, rung_count, screening_cost
 
+TREE = {"shares": {"screen": 0.25, "tree": 0.3, "finish": 0.45}}
+"""A tree that is large enough to be looked at."""
+
 
 def created(grower: Grower) -> list[StageNode]:
     plan = strategies.plan(grower.search, list(grower.nodes.values()), START)
@@ -26,6 +29,7 @@ def created(grower: Grower) -> list[StageNode]:
 def screened(**kw: object) -> Grower:
     """A search whose screening is done: rung 0 leads and was continued."""
     kw = {"stages": 12, "parallelism": 1, "options": {"explore": 0}, **kw}
+    kw["options"] = {**TREE, **kw["options"]}  # type: ignore[dict-item]
     grower = Grower(make_search(**kw))  # type: ignore[arg-type]
     for number in range(6):
         value = 0.4 if number == 0 else 0.3 - number / 100
@@ -93,7 +97,7 @@ def test_screening_cost_is_all_rungs_and_the_kept_ones_continued() -> None:
     ],
 )
 def test_rung_count(stages: float, length: float, width: int, expected: int) -> None:
-    assert rung_count(stages, length, width) == expected
+    assert rung_count(stages, length, width, 0.25) == expected
 
 
 def test_the_root_starts_with_the_initial_point_then_moves_and_an_even_spread() -> None:
@@ -104,13 +108,13 @@ def test_the_root_starts_with_the_initial_point_then_moves_and_an_even_spread() 
     assert {n.spec.steps for n in roots} == {25}
     assert {n.spec.segment for n in roots} == {"screen"}
     assert len({n.spec.rollout_seed for n in roots}) == 1
-    first, up, _, down = roots[:4]
+    first, up, _, _, down = roots[:5]
     assert first.spec.changes == [] and first.spec.provenance.proposer == "initial"
     assert [(c.name, c.new) for c in up.spec.changes] == [("learning_rate", pytest.approx(3e-6))]
     assert [(c.name, c.new) for c in down.spec.changes] == [
         ("learning_rate", pytest.approx(1e-6 / 3, rel=1e-4))
     ]
-    spread = roots[2::2]
+    spread = [n for i, n in enumerate(roots) if i and (i - 1) % 3]
     for p in PARAMETERS:
         values = {n.spec.parameters[p.name] for n in spread}
         if p.role is Role.CAPACITY:
@@ -120,7 +124,7 @@ def test_the_root_starts_with_the_initial_point_then_moves_and_an_even_spread() 
             assert len(units) == len(spread)
             gaps = [b - a for a, b in zip([0.0, *units], [*units, 1.0], strict=True)]
             assert max(gaps) < 0.45, "spread over its range"
-    for node in roots[5::2]:
+    for node in roots[7::3]:
         assert 1 <= len(node.spec.changes) <= 4
 
 
@@ -134,7 +138,7 @@ def test_seeds_change_the_root() -> None:
 
 
 def test_the_top_quarter_of_the_rungs_is_continued_to_a_full_stage() -> None:
-    grower = Grower(make_search(stages=12, parallelism=2))
+    grower = Grower(make_search(stages=12, parallelism=2, options=TREE))
     for number, value in enumerate((0.2, 0.5, 0.3, 0.6, 0.1, 0.2)):
         changes = {"beta": 0.03 + number / 50} if number else None
         grower.grow(str(number), value, steps=25, changes=changes, segment="screen")
@@ -145,7 +149,7 @@ def test_the_top_quarter_of_the_rungs_is_continued_to_a_full_stage() -> None:
 
 
 def test_rungs_left_behind_stay_behind_while_the_tree_has_room() -> None:
-    engine = SimulatedEngine(make_search(stages=24, parallelism=2), seed=3)
+    engine = SimulatedEngine(make_search(stages=24, parallelism=2, options=TREE), seed=3)
     engine.run(order=lambda running: running[0])
     continued = {n.spec.path.split("-")[0] for n in engine.trains() if "-" in n.spec.path}
     assert len(continued) <= 4, "a quarter of 12 rungs, and one that kept a slot busy"
@@ -213,7 +217,7 @@ def test_an_expanded_stage_continues_first_then_the_rules_propose() -> None:
 def test_explore_is_the_share_of_random_transitions() -> None:
     counts: Counter[str] = Counter()
     for share in (0.0, 1.0):
-        engine = SimulatedEngine(make_search(stages=30, options={"explore": share}), seed=2)
+        engine = SimulatedEngine(make_search(stages=30, options={**TREE, "explore": share}), seed=2)
         engine.run()
         changed = [n for n in engine.trains() if n.spec.parent and n.spec.changes]
         counts[f"{share}"] = sum(n.spec.provenance.proposer == "explore" for n in changed)
@@ -306,7 +310,7 @@ def test_a_proposal_that_repeats_a_sibling_is_passed_over() -> None:
 
 
 def test_a_diverged_stage_is_branched_from_its_last_checkpoint_without_a_continue() -> None:
-    grower = Grower(make_search(stages=12, parallelism=1, max_depth=2))
+    grower = Grower(make_search(stages=12, parallelism=1, max_depth=2, options=TREE))
     for number in range(6):
         changes = {"beta": 0.03 + number / 50} if number else None
         grower.grow(
@@ -345,7 +349,7 @@ def test_a_stage_that_trained_nothing_is_changed_and_not_carried_on(
 
 
 def test_the_best_rung_is_changed_where_it_trained_nothing() -> None:
-    grower = Grower(make_search(stages=12, parallelism=1, options={"explore": 0}))
+    grower = Grower(make_search(stages=12, parallelism=1, options={**TREE, "explore": 0}))
     found = {"features": {"dead_groups_end": 1.0}, "pathologies": [DEAD]}
     for number in range(6):
         changes = {"beta": 0.0, "temperature": 0.5 + number / 10}
@@ -437,7 +441,7 @@ def test_a_line_that_is_ill_is_finished_by_its_remedy(severity: float, treated: 
 
 
 def test_the_last_part_of_the_budget_finishes_lines_by_going_on() -> None:
-    engine = SimulatedEngine(make_search(stages=24, parallelism=2), seed=1)
+    engine = SimulatedEngine(make_search(stages=24, parallelism=2, options=TREE), seed=1)
     engine.run(order=lambda running: running[0])
     ends = [n for n in engine.trains() if n.spec.segment == "finish"]
     assert ends
