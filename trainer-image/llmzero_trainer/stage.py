@@ -14,10 +14,11 @@ import torch
 from llmzero.api.contract import StageRequest
 from llmzero.api.curve import Score
 from llmzero_trainer import data_order, tasks
+from llmzero_trainer.decoding import DEFAULT_LENGTH, prompt_of, tokenize
 from llmzero_trainer.directory import StageDirectory, tree_bytes
 from llmzero_trainer.emit import Emitter
 from llmzero_trainer.errors import StageError, diverged, interrupted, invalid, out_of_memory
-from llmzero_trainer.evaluate import DEFAULT_LENGTH, Evaluator, prompt_of, tokenize
+from llmzero_trainer.evaluate import Evaluator
 from llmzero_trainer.grpo import Batching, check_fields, config, group_size, stage_batching
 from llmzero_trainer.interrupt import Interrupt
 from llmzero_trainer.model import (

@@ -13,7 +13,7 @@ from llmzero.controller.conditions import PRUNED, find
 from llmzero.controller.ends import Ended, Ends
 from llmzero.controller.events import Events
 from llmzero.controller.hearing import Hearing
-from llmzero.controller.jobs import TemplateProblem, prune_name
+from llmzero.controller.jobs import prune_name
 from llmzero.controller.kube import Kube
 from llmzero.controller.labels import JOB_LABEL
 from llmzero.controller.logs import Followers
@@ -21,6 +21,7 @@ from llmzero.controller.metrics import STAGES
 from llmzero.controller.status import INVALID, SearchWriter, spec_digest
 from llmzero.controller.storage import Claims
 from llmzero.controller.store import Group, Key, Store
+from llmzero.controller.template import TemplateProblem
 from llmzero.failpoints import failpoint
 from llmzero.search import lifecycle
 from llmzero.search.room import no_room

@@ -11,12 +11,11 @@ from llmzero.api.search import TrainingSearch
 from llmzero.controller.jobs import (
     CONTAINER,
     Setting,
-    TemplateProblem,
-    merge_template,
     prune_job,
     report_job,
     stage_job,
 )
+from llmzero.controller.template import TemplateProblem, merge_template
 from tests.unit.builders import search, stage
 
 IMAGE = Setting("image:1")
