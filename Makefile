@@ -45,7 +45,7 @@ kubernetes: setup ## build the test cluster's binaries (7 minutes once, then cac
 	$(PY) -m tests.cluster build
 
 integration: kubernetes ## tests with the real trainer and the real API server
-	$(PY) -m pytest tests/integration -n 2 --dist loadfile $(AGAIN)
+	$(PY) -m pytest tests/integration -n 3 --dist loadfile $(AGAIN)
 
 e2e: kubernetes ## tests with a real kubelet and the real trainer in pods
 	$(PY) -m pytest tests/e2e $(AGAIN)
