@@ -54,7 +54,7 @@ RIGHT: dict[K, frozenset[Knob]] = {
     K.CLIP_SATURATION: frozenset({("learning_rate", DOWN), ("num_iterations", DOWN)}),
     K.STALE_SAMPLER: frozenset({("learning_rate", DOWN), ("num_iterations", DOWN)}),
     K.OVERFIT: frozenset({("beta", UP), ("learning_rate", DOWN)}),
-    K.PLATEAU: frozenset({("learning_rate", ANY), ("num_generations", UP), ("temperature", ANY), ("max_completion_length", UP)}),
+    K.PLATEAU: frozenset({("learning_rate", ANY), ("temperature", ANY), ("max_completion_length", UP)}),
 }  # fmt: skip
 """One of these must be in the first proposal. Source: the table of grpo-pathologies."""
 WRONG: dict[K, frozenset[Knob]] = {

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from llmzero.search.budget import SEGMENTS
+
 OURS: Final = "llmzero"
 
 
@@ -42,7 +44,13 @@ ABLATIONS: Final[Mapping[str, Method]] = {
     "llmzero-no-stopping": Method("llmzero", early_stopping=False, text="nothing stopped early"),
     "llmzero-no-tree": Method(
         "llmzero",
-        {"shares": {"screen": 0.25, "tree": 0.0, "finish": 0.75}},
+        {
+            "shares": {
+                "screen": SEGMENTS["screen"],
+                "tree": 0.0,
+                "finish": SEGMENTS["tree"] + SEGMENTS["finish"],
+            }
+        },
         text="no selection by UCT: the best rungs go on, changed where they are ill",
     ),
     "llmzero-no-roles": Method("llmzero", roles=False, text="all parameters are free"),

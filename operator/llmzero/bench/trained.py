@@ -52,7 +52,7 @@ class Run:
 @dataclass(frozen=True)
 class Trained(Experiment):
     """``tasks``: name to manifest. Every method has the manifest's model, space, stage and budget
-    (``stages`` replaces the latter); the seed is ``strategy.seed``. Runs lie under ``directory``
+    (``stages`` and ``tokens`` replace the latter); the seed is ``strategy.seed``. Runs lie under ``directory``
     and go on where they were cut off."""
 
     kind: ClassVar[str] = "trained"
@@ -92,7 +92,8 @@ class Trained(Experiment):
             name: hashlib.sha256(to_yaml(self.manifest((name, "random", 0))).encode()).hexdigest()
             for name in self.tasks
         }
-        return {"stages": self.stages, "tasks": digests}
+        tokens = {} if self.tokens is None else {"tokens": self.tokens}
+        return {"stages": self.stages, **tokens, "tasks": digests}
 
     def manifest(self, key: Key) -> dict[str, Any]:
         """The task's manifest with the method's strategy and the seed."""

@@ -189,7 +189,7 @@ def random_step(position: Position, draws: Sequence[float]) -> SettingsMap:
     """A random transition inside a trust region, from numbers in -1..1, one a parameter.
 
     The three largest draws move their parameters by up to 0.2 in unit coordinates; capacity
-    moves up only, and the size of groups not at all: that is for groups that are dead.
+    moves up only, and the size of groups, where it is one, not at all: that is for dead groups.
     """
     order = sorted(zip(position.space.values(), draws, strict=True), key=lambda d: -abs(d[1]))
     steps: list[Step] = []

@@ -31,7 +31,7 @@ def spread(parameters: Sequence[Parameter], number: int, seed: int) -> SettingsM
     """Point ``number`` of an even spread over all but the capacity, which stays near initial.
 
     Latin hypercubes (McKay, Beckman and Conover 1979) of eight points: each block of eight takes
-    every eighth of every dimension once. A search spends at most eight rungs on it.
+    every eighth of every dimension once. Sixteen rungs take ten of them.
     """
     moved = [p for p in parameters if p.role is not Role.CAPACITY] or list(parameters)
     block, place = divmod(number, SPREAD_BLOCK)

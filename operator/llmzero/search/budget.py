@@ -57,7 +57,9 @@ def charge(steps: int, ran: int, phase: Phase, stage_steps: int) -> float:
 
 def segments(spec: SearchSpec) -> dict[str, float]:
     """Shares of ``budget.stages`` by segment, as ``strategy.options.shares`` says or by default;
-    what is wrong in the option is passed over here, and said by its check."""
+    what is wrong in the option is passed over here, and said by its check. Where an agent or manual
+    approval is switched on or off during a search, the rest of the budget is divided anew.
+    """
     given = spec.strategy.options.get(SHARES)
     alone = spec.agent is None and spec.approval == "auto" and WARM not in spec.strategy.options
     usual = SEGMENTS if alone else GUIDED

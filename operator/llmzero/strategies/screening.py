@@ -2,7 +2,7 @@
 
 import math
 
-from llmzero.search.budget import SEGMENTS, SLACK
+from llmzero.search.budget import SLACK
 from llmzero.search.widening import ROOT_MOST
 
 RUNG = 0.25
@@ -23,7 +23,7 @@ def screening_cost(rungs: int, length: float) -> float:
     return rungs * length + math.ceil(rungs * KEPT_RUNGS) * (1 - length)
 
 
-def rung_count(stages: float, length: float, width: int, share: float = SEGMENTS["screen"]) -> int:
+def rung_count(stages: float, length: float, width: int, share: float) -> int:
     """Rungs at the root: what the screening's share pays, at least the root's own width,
 
     at most 16 and what half of the budget pays; at least one.

@@ -35,7 +35,9 @@ def test_another_budget_is_another_protocol(tmp_path: Path) -> None:
     short = Trained.of([QUICKSTART], tmp_path, 20, 0.4)
     budget = TrainingSearch.model_validate(short.manifest(("quickstart", "tpe", 0))).spec.budget
     assert (budget.stages, budget.tokens) == (20, 400_000)
-    assert short.protocol() != experiment(tmp_path).protocol()
+    for another in (short, Trained.of([QUICKSTART], tmp_path, None, 0.4)):
+        assert another.protocol() != experiment(tmp_path).protocol()
+        assert another.protocol()["tokens"] == 0.4
 
 
 def test_results_of_a_changed_manifest_are_not_mixed_in(tmp_path: Path) -> None:

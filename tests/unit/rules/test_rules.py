@@ -127,6 +127,10 @@ def test_a_kl_coefficient_of_zero_is_entered_not_multiplied() -> None:
     assert not proposal.carry_reference  # there is no older reference to hold on to
 
 
+def test_where_nothing_does_harm_a_kl_coefficient_is_entered_softly() -> None:
+    assert first(K.OVERFIT, settings={"beta": 0.0}).changes["beta"] == 1e-3
+
+
 @pytest.mark.parametrize(
     ("old", "new"), [(0.0, 0.04), (1e-3, 5e-3), (0.015, 0.06), (0.02, 0.08), (0.1, 0.2)]
 )

@@ -42,6 +42,8 @@ def test_a_reserve_is_never_below_what_is_charged_in_the_end() -> None:
 
 
 def test_segments_share_the_whole_budget() -> None:
+    assert list(SEGMENTS.values()) == [0.3, 0.1, 0.6, 0.0], "docs/search.md says so"
+    assert list(GUIDED.values()) == [0.25, 0.3, 0.45, 0.0]
     for shares in (SEGMENTS, GUIDED):
         assert list(shares) == ["screen", "tree", "finish", "promote"]
         assert sum(shares.values()) == pytest.approx(1)

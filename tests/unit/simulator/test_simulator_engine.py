@@ -175,9 +175,20 @@ def test_no_plan_is_left_out_that_would_have_stopped_a_stage(seed: int) -> None:
 def test_the_leader_is_traced_over_cost() -> None:
     made = engine()
     trace = made.run()
+    assert made.search.status.ledger.stages_spent <= 24
     assert trace.spent[0] == 0 and trace.leader[0] == trace.base
     assert all(a <= b for a, b in pairwise(trace.spent))
     assert trace.spent[-1] <= 1
+
+
+def test_where_tokens_are_nearer_the_leader_is_traced_over_them() -> None:
+    search = simulated_search("random", seed=3, tokens=8_000_000)
+    made = SimulatedEngine(search, make_world("saturating", 3))
+    trace = made.run()
+    ledger = made.search.status.ledger
+    assert ledger.stages_spent < 12, "less than half of the stages"
+    assert 0.5 < trace.spent[-1] <= 1
+    assert trace.train_tokens == ledger.train_tokens and trace.eval_tokens == ledger.eval_tokens > 0
 
 
 def test_the_area_is_the_mean_over_the_budget() -> None:
