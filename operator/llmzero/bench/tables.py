@@ -151,7 +151,8 @@ def _interval(found: Interval, digits: int = 3) -> str:
 
 
 def _number(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}".removeprefix("0") if value < 1 else f"{value:.{digits - 1}f}"
+    below = round(value, digits) < 1
+    return f"{value:.{digits}f}".removeprefix("0") if below else f"{value:.{digits - 1}f}"
 
 
 def _better(line: Line) -> str:

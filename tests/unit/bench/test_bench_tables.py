@@ -104,3 +104,10 @@ def test_the_picture_is_the_same_for_the_same_results(tmp_path: Path) -> None:
         pictures.draw(tables.read(results(tmp_path))["trained"], tmp_path / name)
         drawn.append((tmp_path / name).read_text())
     assert drawn[0] == drawn[1] and drawn[0].startswith("<?xml")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.9996, "1.00"), (0.9994, ".999"), (1.0, "1.00"), (0.0, ".000")]
+)
+def test_what_rounds_to_one_is_written_as_one(value: float, text: str) -> None:
+    assert tables._number(value, 3) == text
