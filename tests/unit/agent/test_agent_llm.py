@@ -318,7 +318,7 @@ async def test_impatient_callers_do_not_silence_the_endpoint(tmp_path: Path) -> 
         config = settings(endpoint.url, tmp_path, output_mode="tool")
         decider = Decider(config, Llm(config), {}, Metrics())
         for _ in range(4):
-            await decider.propose(question(), 0.5)
+            await decider.propose(question(), 1.5)
         await decider.aclose()
     assert len(endpoint.seen) == 4
 
