@@ -54,7 +54,7 @@ def fill_operator() -> None:
 def exporter() -> Iterator[str]:
     """An operator's page over two simulated searches: one ended, one with live stages."""
     now = datetime.now(UTC)
-    running, nodes = simulated("running", ended=8)
+    running, nodes = simulated("running", ended=8, seed=7)  # KL terms where panels look for them
     done, ended = simulated("done", seed=2)
     budget = Budget(stages=12, gpu_hours=50, agent_dollars=5, failures=100)
     objective = running.spec.objective.with_(target=0.95)
