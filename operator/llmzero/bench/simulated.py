@@ -7,11 +7,15 @@ from llmzero.api.spec import EarlyStopping
 from llmzero.bench.methods import method
 from llmzero.bench.results import Experiment, Key
 from llmzero.simulator import FAMILIES, SimulatedEngine, make_world
-from llmzero.simulator.problems import simulated_search
+from llmzero.simulator.problems import (
+    DEFAULT_DEPTH,
+    DEFAULT_PARALLELISM,
+    DEFAULT_STAGES,
+    simulated_search,
+)
 
-STAGES: Final = 24.0
 TOKENS: Final = 30.0
-"""About what 24 stages of constant settings cost, in millions."""
+"""About what the stages cost at constant settings, in millions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +46,12 @@ class Simulated(Experiment):
     )
     row: ClassVar[type] = Run
 
-    stages: float = STAGES
+    stages: float = DEFAULT_STAGES
     """Budget in full stages' worth of steps."""
     tokens: float = TOKENS
     """Budget in millions of tokens, to train on and to be scored; whichever is spent first."""
-    depth: int = 6
-    parallelism: int = 2
+    depth: int = DEFAULT_DEPTH
+    parallelism: int = DEFAULT_PARALLELISM
 
     def protocol(self) -> dict[str, Any]:
         return asdict(self)

@@ -52,8 +52,8 @@ class Run:
 @dataclass(frozen=True)
 class Trained(Experiment):
     """``tasks``: name to manifest. Every method has the manifest's model, space, stage and budget
-    (``stages`` and ``tokens`` replace the latter); the seed is ``strategy.seed``. Runs lie under ``directory``
-    and go on where they were cut off."""
+    (``stages`` and ``tokens`` replace the latter); the seed is ``strategy.seed``. Runs lie under
+    ``directory`` and go on where they were cut off."""
 
     kind: ClassVar[str] = "trained"
     what: ClassVar[str] = (
@@ -92,6 +92,7 @@ class Trained(Experiment):
             name: hashlib.sha256(to_yaml(self.manifest((name, "random", 0))).encode()).hexdigest()
             for name in self.tasks
         }
+        # Left out where there are none, as in files from before they could be given.
         tokens = {} if self.tokens is None else {"tokens": self.tokens}
         return {"stages": self.stages, **tokens, "tasks": digests}
 

@@ -10,12 +10,13 @@ from rich.table import Table
 from llmzero.api.manifest import ManifestError
 from llmzero.bench.methods import METHODS, OURS, method
 from llmzero.bench.results import Experiment, Results
-from llmzero.bench.simulated import STAGES, TOKENS, Simulated
+from llmzero.bench.simulated import TOKENS, Simulated
 from llmzero.bench.statistics import Interval, Line, compare
 from llmzero.bench.trained import Trained
 from llmzero.cli.load import load_search
 from llmzero.cli.output import Exit, console, errors, fail
 from llmzero.simulator import FAMILIES, TUNED
+from llmzero.simulator.problems import DEFAULT_DEPTH, DEFAULT_PARALLELISM, DEFAULT_STAGES
 
 
 def bench(
@@ -34,7 +35,7 @@ def bench(
         float | None,
         typer.Option(
             min=1,
-            help=f"Budget of every search in full stages; default {STAGES:g}, or the manifest's.",
+            help=f"Budget of every search in full stages; default {DEFAULT_STAGES:g}, or the manifest's.",
         ),
     ] = None,
     tokens: Annotated[
@@ -47,10 +48,10 @@ def bench(
     ] = None,
     depth: Annotated[
         int, typer.Option(min=1, max=64, help="strategy.maxDepth in simulated worlds.")
-    ] = 6,
+    ] = DEFAULT_DEPTH,
     parallelism: Annotated[
         int, typer.Option(min=1, max=64, help="Stages at once in simulated worlds.")
-    ] = 2,
+    ] = DEFAULT_PARALLELISM,
     first_seed: Annotated[int, typer.Option(min=0, help="First of the seeds.")] = 0,
     jobs: Annotated[int, typer.Option(min=1, max=64, help="Searches at the same time.")] = 1,
     reference: Annotated[str, typer.Option(help="Whom the others are compared with.")] = OURS,
@@ -111,7 +112,7 @@ def _experiment(
     unknown = [w for w in families if w not in FAMILIES]
     if unknown:
         raise ValueError(f"--families: found {unknown[0]!r}, known are {', '.join(FAMILIES)}")
-    budget = (stages or STAGES, tokens or TOKENS)
+    budget = stages or DEFAULT_STAGES, tokens or TOKENS
     return Simulated(*budget, depth, parallelism), families
 
 

@@ -50,24 +50,18 @@ class Position:
         found = self.settings.get(name, self.fixed.get(name))
         return float(found) if found is not None and is_number(found) else None
 
-    def scale(self, name: str, factor: float) -> Step:
-        """Multiply by ``factor``, within the bounds of one transition and of the space."""
+    def scale(self, name: str, factor: float, least: float = 0.0) -> Step:
+        """Multiply by ``factor``, or up to ``least``, within the bounds of one transition and of the
+        space."""
         parameter, old = self.space.get(name), self.value(name)
         if parameter is None or old is None:
             return None
         low, high = FACTORS.get(name, (1 / 3, 3.0))
-        factor = min(max(factor, low), high)
         if old == 0:
-            return self._to(parameter, ENTRY[name]) if name in ENTRY and factor > 1 else None
+            enters = name in ENTRY and factor > 1
+            return self._to(parameter, max(ENTRY[name], least)) if enters else None
+        factor = min(max(factor, least / old, low), high)
         return self._to(parameter, old * factor)
-
-    def held(self, factor: float) -> Step:
-        """A KL term times ``factor``, but strong enough to hold the policy, as far as the bounds of
-        one transition allow: that of :data:`ENTRY` would take three stages to be felt."""
-        parameter, old = self.space.get("beta"), self.value("beta")
-        if parameter is not None and old == 0:
-            return self._to(parameter, HOLDING)
-        return self.scale("beta", max(factor, HOLDING / old) if old else factor)
 
     def shift(self, name: str, delta: float) -> Step:
         """Add ``delta``, within the bounds of one transition and of the space."""
@@ -196,8 +190,6 @@ def random_step(position: Position, draws: Sequence[float]) -> SettingsMap:
     for parameter, draw in order:
         if sum(s is not None for s in steps) >= RANDOM_CHANGES:
             break
-        if parameter.name == "num_generations" and parameter.role is Role.CAPACITY:
-            continue
         steps.append(_random(position, parameter, draw))
     return together(*steps)
 
@@ -205,7 +197,7 @@ def random_step(position: Position, draws: Sequence[float]) -> SettingsMap:
 def _random(position: Position, parameter: Parameter, draw: float) -> Step:
     name, old = parameter.name, position.settings[parameter.name]
     if parameter.role is Role.CAPACITY and position.value(name) is not None:
-        return position.grow(name, 1.5 + 0.5 * abs(draw))
+        return None if name == "num_generations" else position.grow(name, 1.5 + 0.5 * abs(draw))
     if parameter.choices is not None:
         places = {True: 1, False: -1}
         place = parameter.choices.index(parameter.clip(old)) + places[draw > 0]

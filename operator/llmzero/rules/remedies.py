@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from llmzero.api.curve import PathologyKind
 from llmzero.dynamics.thresholds import THRESHOLDS
 from llmzero.rules.findings import Finding, Remedy
-from llmzero.rules.moves import together
+from llmzero.rules.moves import HOLDING, together
 
 K = PathologyKind
 
@@ -50,7 +50,7 @@ def _entropy_down(f: Finding) -> Iterator[Remedy]:
 def _drift(f: Finding) -> Iterator[Remedy]:
     p = f.p
     yield Remedy(
-        together(p.held(2.0 + 3.0 * f.severity), p.scale("learning_rate", 0.5)),
+        together(p.scale("beta", 2.0 + 3.0 * f.severity, HOLDING), p.scale("learning_rate", 0.5)),
         "a stronger KL term to the reference of before and smaller steps",
         {"kl": -0.5},
         reset_optimizer=True,
@@ -85,8 +85,8 @@ def _over_constrained(f: Finding) -> Iterator[Remedy]:
 def _hacking(f: Finding) -> Iterator[Remedy]:
     p = f.p
     for changes in (
-        together(p.held(4.0), p.scale("learning_rate", 0.5)),
-        together(p.held(2.0), p.shift("temperature", 0.1)),
+        together(p.scale("beta", 4.0, HOLDING), p.scale("learning_rate", 0.5)),
+        together(p.scale("beta", 2.0, HOLDING), p.shift("temperature", 0.1)),
         together(p.shift("temperature", 0.15), p.scale("learning_rate", 0.4)),
     ):
         # Never the learning rate alone: slower hacking is still hacking.

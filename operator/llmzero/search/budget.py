@@ -60,8 +60,9 @@ def segments(spec: SearchSpec) -> dict[str, float]:
     what is wrong in the option is passed over here, and said by its check. Where an agent or manual
     approval is switched on or off during a search, the rest of the budget is divided anew.
     """
-    given = spec.strategy.options.get(SHARES)
-    alone = spec.agent is None and spec.approval == "auto" and WARM not in spec.strategy.options
+    options = spec.strategy.options
+    given = options.get(SHARES)
+    alone = spec.agent is None and spec.approval == "auto" and options.get(WARM) is None
     usual = SEGMENTS if alone else GUIDED
     numbers = given if isinstance(given, Mapping) else {}
     return {
