@@ -36,12 +36,12 @@ unit: helm ## tests of pure code and of one process
 	$(PY) -m pytest tests/unit -n 2 $(AGAIN)
 
 helm: setup ## build the helm that tests the chart (minutes once, then cached)
-	@$(PY) -c 'from tests.tools.helm_build import helm; helm()'
+	@$(PY) -c 'from tests.tools.go_build import helm; helm()'
 
 images: setup ## both images with buildah and their SBOMs, in build/images
 	$(PY) -m tests.tools.images --archive
 
-kubernetes: setup ## build the test cluster's binaries (7 minutes once, then cached)
+kubernetes: setup ## build the test cluster's binaries (5 minutes once, then cached)
 	$(PY) -m tests.cluster build
 
 integration: kubernetes ## tests with the real trainer and the real API server

@@ -16,11 +16,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.cluster.build import binaries, cache
+from tests.cluster.build import binaries
 from tests.cluster.cluster import LEVELS, Cluster, Level
 from tests.cluster.image import load_trainer
 from tests.cluster.process import alive, identity, wait_until
 from tests.cluster.volumes import make_claim
+from tests.tools.cache import cache
 
 STATE = cache() / "cluster"
 KEEPER = STATE / "keeper"

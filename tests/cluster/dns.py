@@ -14,7 +14,6 @@ from tests.cluster.node import DNS, docker_archive
 from tests.tools.go_build import go_program
 
 IMAGE = "llmzero.test/coredns:1"
-SOURCE = Path(__file__).parents[1] / "tools/coredns"
 COREFILE = """.:53 {
     errors
     ready :8181
@@ -28,7 +27,7 @@ _LABELS = {"k8s-app": "kube-dns"}
 
 def start_dns(cluster: Cluster) -> None:
     """Returns when it answers. Level node only."""
-    cluster.load_image(_image(go_program("coredns", SOURCE, ".")))
+    cluster.load_image(_image(go_program("coredns")))
     cluster.kube.apply(*_objects())
     where = ("-n", "kube-system", "--timeout=90s")
     cluster.kube.run("rollout", "status", "deployment/coredns", *where)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.build import cache
 from tests.cluster.client import Kube
 from tests.cluster.image import USER
+from tests.tools.cache import cache
 
 CHECKPOINTS = "checkpoints"
 

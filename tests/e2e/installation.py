@@ -19,7 +19,7 @@ from tests.cluster.image import TRAINER, load_trainer
 from tests.cluster.volumes import make_claim
 from tests.fakes.harness import ROOT
 from tests.fakes.operator import Seen
-from tests.tools.helm_build import helm
+from tests.tools.go_build import helm
 
 SYSTEM, TEAM, RELEASE = "llmzero-system", "research", "llmzero"
 ARCHIVE_ENV, ARCHIVED = "LLMZERO_TEST_OPERATOR_ARCHIVE", "llmzero:dev"

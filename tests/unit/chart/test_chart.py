@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.fakes.harness import ROOT
-from tests.tools.helm_build import helm
+from tests.tools.go_build import helm
 
 CHART = ROOT / "charts/llmzero"
 GOLDEN = Path(__file__).parent / "golden"
