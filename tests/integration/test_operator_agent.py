@@ -125,7 +125,7 @@ async def test_a_search_survives_a_real_small_model(stand: Stand, tmp_path: Path
         small_llm(free_port()) as model,
         service(
             "--provider", "openai", "--base-url", model, "--model", "smollm2", "--no-vision",
-            "--max-input-tokens", "4000", "--max-output-tokens", "300", "--timeout-seconds", "30",
+            "--max-input-tokens", "4000", "--max-output-tokens", "300", "--timeout-seconds", "10",
         ) as (url, _),
         httpx.AsyncClient(timeout=30) as client,
     ):  # fmt: skip
