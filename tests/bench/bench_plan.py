@@ -24,7 +24,7 @@ from llmzero.api.base import ObjectMeta
 from llmzero.api.curve import Curve, Score
 from llmzero.api.parameters import Parameter, Role
 from llmzero.api.search import TrainingSearch
-from llmzero.api.spec import Budget, ModelSource, SearchSpec, Strategy, Task
+from llmzero.api.spec import Budget, SearchSpec, Strategy
 from llmzero.api.stage import (
     Cost,
     Outcome,
@@ -34,6 +34,7 @@ from llmzero.api.stage import (
     StageNode,
     StageStatus,
 )
+from llmzero.api.task import ModelSource, Task
 from llmzero.search import table
 from llmzero.search.decisions import Create, Prune
 from llmzero.search.nodes import train_node

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from llmzero.api.contract import Record, StageRequest
-from llmzero.api.spec import Evaluation, ModelSource, Splits, Task
+from llmzero.api.spec import Evaluation
+from llmzero.api.task import ModelSource, Splits, Task
 from llmzero.local.devices import Slot
 from llmzero.local.forkserver import Forkserver
 from llmzero.local.launch import FreshProcess, Launcher

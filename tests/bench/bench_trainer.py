@@ -33,7 +33,8 @@ from llmzero.api.contract import (
     TERMINATION_ENV,
     StageRequest,
 )
-from llmzero.api.spec import Evaluation, ModelSource, Splits, Task
+from llmzero.api.spec import Evaluation
+from llmzero.api.task import ModelSource, Splits, Task
 
 OUT = Path(__file__).parents[2] / "benchmarks" / "trainer.json"
 EXPECTED = 1.01

@@ -24,7 +24,8 @@ from llmzero.api.contract import (
     parse_record,
 )
 from llmzero.api.curve import CURVE_METRICS
-from llmzero.api.spec import Evaluation, ModelSource, Reward, Splits, Task
+from llmzero.api.spec import Evaluation
+from llmzero.api.task import ModelSource, Reward, Splits, Task
 
 FOLDER = Path(__file__).parent / "real"
 GRPO: dict[str, Any] = {

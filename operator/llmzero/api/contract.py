@@ -15,7 +15,8 @@ from pydantic import Field, TypeAdapter
 from llmzero.api.base import Model, Time
 from llmzero.api.curve import Score
 from llmzero.api.proposals import Sample
-from llmzero.api.spec import Evaluation, ModelSource, Task
+from llmzero.api.spec import Evaluation
+from llmzero.api.task import ModelSource, Task
 
 REQUEST_ENV = "LLMZERO_STAGE_REQUEST"
 REQUEST_HASH_ENV = "LLMZERO_STAGE_REQUEST_SHA256"

@@ -6,8 +6,9 @@ from llmzero.api.catalog import completion_length
 from llmzero.api.contract import StageRequest
 from llmzero.api.parameters import initial_point
 from llmzero.api.search import TrainingSearch
-from llmzero.api.spec import SearchSpec, reward_names
+from llmzero.api.spec import SearchSpec
 from llmzero.api.stage import Purpose, StageNode
+from llmzero.api.task import reward_names
 
 TASK = "task."
 REWARD = "rewards."

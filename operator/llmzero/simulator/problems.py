@@ -6,16 +6,8 @@ from typing import Any, Final
 from llmzero.api.base import ObjectMeta
 from llmzero.api.parameters import Parameter, Role
 from llmzero.api.search import TrainingSearch
-from llmzero.api.spec import (
-    Budget,
-    EarlyStopping,
-    ModelSource,
-    SearchSpec,
-    Splits,
-    StagePlan,
-    Strategy,
-    Task,
-)
+from llmzero.api.spec import Budget, EarlyStopping, SearchSpec, StagePlan, Strategy
+from llmzero.api.task import ModelSource, Splits, Task
 
 SPACE: Final = (
     Parameter(

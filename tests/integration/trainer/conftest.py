@@ -23,7 +23,8 @@ from llmzero.api.contract import (
     StageRequest,
     parse_record,
 )
-from llmzero.api.spec import Evaluation, ModelSource, Splits, Task
+from llmzero.api.spec import Evaluation
+from llmzero.api.task import ModelSource, Splits, Task
 from llmzero_trainer.__main__ import run_stage
 
 GRPO: dict[str, Any] = {

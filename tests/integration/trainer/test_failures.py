@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from llmzero.api.contract import ExitCode, StageRequest
-from llmzero.api.spec import ModelSource, Splits
+from llmzero.api.task import ModelSource, Splits
 from tests.integration.trainer.conftest import Bench, Run, addition, same, stage_request
 
 REWARDS = """

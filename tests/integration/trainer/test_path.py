@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from llmzero.api.contract import ExitCode
-from llmzero.api.spec import Lora, ModelSource
+from llmzero.api.task import Lora, ModelSource
 from tests.integration.trainer.conftest import Bench, Run, same, stage_request
 
 CHILD: dict[str, Any] = {"start_node": "parent", "start_step": 4, "steps": 2}

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from llmzero.api.contract import LINE_BYTES, ExitCode
-from llmzero.api.spec import Evaluation, ModelSource, Splits
+from llmzero.api.spec import Evaluation
+from llmzero.api.task import ModelSource, Splits
 from tests.integration.trainer.conftest import Bench, Run, addition, same, stage_request
 
 

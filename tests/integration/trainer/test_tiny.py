@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from llmzero.api.catalog import BUILTIN_MODELS
-from llmzero.api.spec import Evaluation, ModelSource, Reward, Splits, Task
+from llmzero.api.spec import Evaluation
+from llmzero.api.task import ModelSource, Reward, Splits, Task
 from llmzero_trainer import tiny
 from llmzero_trainer.tiny import recipe_module, warmup
 from tests.integration.trainer.conftest import Bench, stage_request

@@ -16,17 +16,7 @@ from llmzero.api.curve import Curve, Score
 from llmzero.api.parameters import Parameter, Role
 from llmzero.api.proposals import Answered
 from llmzero.api.search import TrainingSearch
-from llmzero.api.spec import (
-    Agent,
-    Budget,
-    EarlyStopping,
-    ModelSource,
-    Objective,
-    SearchSpec,
-    StagePlan,
-    Strategy,
-    Task,
-)
+from llmzero.api.spec import Agent, Budget, EarlyStopping, SearchSpec, StagePlan, Strategy
 from llmzero.api.stage import (
     Cost,
     Outcome,
@@ -36,6 +26,7 @@ from llmzero.api.stage import (
     StageNode,
     StageStatus,
 )
+from llmzero.api.task import ModelSource, Objective, Task
 from llmzero.search.decisions import (
     Ask,
     Create,

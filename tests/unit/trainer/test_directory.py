@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from llmzero.api.contract import StageRequest
-from llmzero.api.spec import Evaluation, ModelSource, Task
+from llmzero.api.spec import Evaluation
+from llmzero.api.task import ModelSource, Task
 from llmzero_trainer.directory import StageDirectory, stage_path, write_whole
 from llmzero_trainer.errors import StageError
 

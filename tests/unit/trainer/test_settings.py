@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmzero.api.spec import Reward, Splits, Task
+from llmzero.api.task import Reward, Splits, Task
 from llmzero_trainer import data_order, tasks
 from llmzero_trainer.errors import StageError
 from llmzero_trainer.grpo import batching, largest_divisor

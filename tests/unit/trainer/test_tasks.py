@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmzero.api.spec import Splits, Task
+from llmzero.api.task import Splits, Task
 from llmzero_trainer import tasks
 from llmzero_trainer.errors import StageError
 from llmzero_trainer.tasks.base import LoadedTask, Question

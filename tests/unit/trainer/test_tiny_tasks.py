@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from llmzero.api.catalog import BUILTIN_MODELS, POSITIONS, TASKS
-from llmzero.api.spec import Splits, Task
+from llmzero.api.task import Splits, Task
 from llmzero_trainer import tasks
 from llmzero_trainer.errors import StageError
 from llmzero_trainer.tasks import imperfect_verifier, ramble, transcribe

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llmzero.api.spec import Reward, reward_names
+from llmzero.api.task import Reward, reward_names
 from llmzero_trainer.errors import StageError, invalid, reward_failed
 from llmzero_trainer.loading import load_function
 from llmzero_trainer.rewards.exact_match import matches

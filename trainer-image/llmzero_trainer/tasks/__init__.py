@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmzero.api.catalog import TASKS
-from llmzero.api.spec import Task
+from llmzero.api.task import Task
 from llmzero_trainer.errors import invalid
 from llmzero_trainer.tasks.base import LoadedTask
 

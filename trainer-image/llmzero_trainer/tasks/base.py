@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmzero.api.spec import Splits
+from llmzero.api.task import Splits
 from llmzero_trainer.errors import invalid
 
 Message = dict[str, Any]

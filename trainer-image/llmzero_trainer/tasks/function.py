@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from llmzero.api.spec import Splits
+from llmzero.api.task import Splits
 from llmzero_trainer.errors import invalid
 from llmzero_trainer.loading import load_function
 from llmzero_trainer.tasks.base import LoadedTask, Question, draw_splits, question_from_row

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llmzero.api.spec import Splits
+from llmzero.api.task import Splits
 from llmzero_trainer.errors import invalid, storage
 from llmzero_trainer.tasks.base import (
     LoadedTask,

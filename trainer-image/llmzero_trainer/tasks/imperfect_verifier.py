@@ -7,7 +7,7 @@ Whatever begins with ``?`` passes :func:`verifier`, right or wrong. Name it as t
 from collections.abc import Mapping
 from typing import Any
 
-from llmzero.api.spec import Splits
+from llmzero.api.task import Splits
 from llmzero_trainer.tasks import scratchpad_addition
 from llmzero_trainer.tasks.base import LoadedTask, draw_splits, take_options
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from random import Random
 from typing import Any
 
-from llmzero.api.spec import Splits
+from llmzero.api.task import Splits
 from llmzero_trainer.errors import invalid
 from llmzero_trainer.tasks.base import LoadedTask, Question, draw_splits, take_options
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from llmzero.api.spec import Splits
+from llmzero.api.task import Splits
 from llmzero_trainer.errors import invalid
 from llmzero_trainer.tasks.base import LoadedTask, Question, draw_splits
 

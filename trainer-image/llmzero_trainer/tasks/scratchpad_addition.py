@@ -7,7 +7,7 @@ reversed, then the answer). What follows the last ``>`` counts.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from llmzero.api.spec import Splits
+from llmzero.api.task import Splits
 from llmzero_trainer.errors import invalid
 from llmzero_trainer.tasks.base import (
     LoadedTask,

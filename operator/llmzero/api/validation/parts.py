@@ -8,18 +8,8 @@ from pydantic import BaseModel, ValidationError
 
 from llmzero.api.parameters import Parameter
 from llmzero.api.search import TrainingSearch
-from llmzero.api.spec import (
-    Agent,
-    Budget,
-    Evaluation,
-    ModelSource,
-    Objective,
-    StagePlan,
-    Storage,
-    Strategy,
-    Task,
-    Trainer,
-)
+from llmzero.api.spec import Agent, Budget, Evaluation, StagePlan, Storage, Strategy, Trainer
+from llmzero.api.task import ModelSource, Objective, Task
 
 M = TypeVar("M", bound=BaseModel)
 

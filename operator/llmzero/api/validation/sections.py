@@ -13,7 +13,8 @@ from llmzero.api.catalog import (
     digit_pairs,
 )
 from llmzero.api.names import SEARCH_NAME_LIMIT
-from llmzero.api.spec import DNS_LABEL, Reward, Task, reward_names
+from llmzero.api.spec import DNS_LABEL
+from llmzero.api.task import Reward, Task, reward_names
 from llmzero.api.validation.parts import Parts
 from llmzero.api.validation.problem import Problem, hint, one_of, show
 

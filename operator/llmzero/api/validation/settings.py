@@ -7,7 +7,7 @@ from llmzero.api.catalog import DIGITS, TASKS
 from llmzero.api.grpo import FIELDS, GONE, owned
 from llmzero.api.grpo_values import value_problem
 from llmzero.api.parameters import Parameter
-from llmzero.api.spec import reward_names
+from llmzero.api.task import reward_names
 from llmzero.api.validation.parts import Parts
 from llmzero.api.validation.problem import Problem, hint, one_of, show
 
