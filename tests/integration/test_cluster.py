@@ -27,7 +27,6 @@ REPOSITORY = Path(__file__).parents[2]
 STARTER = """
 import sys
 from tests.cluster.cluster import Cluster
-from tests.tools.cache import cache
 with Cluster(sys.argv[1]) as cluster:
     print(cluster.folder, flush=True)
     sys.stdin.read()

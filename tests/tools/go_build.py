@@ -1,7 +1,8 @@
 """Programs from the Go module proxy: Kubernetes, helm and CoreDNS, out of the one module in go/.
 
 One module, so that they share versions, and what they share is compiled once: after Kubernetes,
-helm and CoreDNS take seconds. A program is built once and cached by the hash of the module.
+helm and CoreDNS take seconds. So helm is the newest that was made for that Kubernetes. A program
+is built once and cached by the hash of the module.
 """
 
 import fcntl
@@ -27,8 +28,10 @@ VERSIONS: Final = {
     "k8s.io/component-base/version": ("gitVersion", "gitMajor", "gitMinor"),
     "k8s.io/client-go/pkg/version": ("gitVersion", "gitMajor", "gitMinor"),
     "helm.sh/helm/v4/pkg/chart/common": ("", "k8sVersionMajor", "k8sVersionMinor"),
+    "helm.sh/helm/v4/pkg/chart/v2/lint/rules": ("", "k8sVersionMajor", "k8sVersionMinor"),
+    "helm.sh/helm/v4/internal/version": ("", "kubeClientVersionMajor", "kubeClientVersionMinor"),
 }
-"""What the linker tells of Kubernetes' version, as the makefiles of both have it."""
+"""What the linker tells of Kubernetes' version: else kubectl has none, and helm takes 1.20's."""
 
 
 def go_program(name: str) -> Path:
@@ -46,6 +49,8 @@ def go_program(name: str) -> Path:
     with (target.parent.parent / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not target.exists():
+            for left in target.parent.glob(".new-*"):  # by a build that was killed
+                left.unlink()
             _build(target)
     return target
 
