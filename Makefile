@@ -13,7 +13,7 @@ AGAIN := --reruns 1 -rR
 METHODS = $$($(PY) -c 'from llmzero.bench.methods import *; print(",".join([*METHODS, *ABLATIONS]))')
 
 .PHONY: help setup helm images kubernetes demo docs test lint unit integration e2e crds crds-check lock clean \
-        cluster cluster-down bench-stage bench-trainer bench-plan bench-operator bench-scale bench-agent bench bench-full tables
+        cluster cluster-down bench-stage bench-trainer bench-plan bench-operator bench-scale bench-agent bench bench-full bench-simulator tables
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -87,11 +87,15 @@ bench: setup ## methods and ablations at equal cost in simulated worlds (minutes
 
 bench-full: setup ## methods at equal cost by real training: hours, goes on where it was cut off
 	for task in ramble transcribe imperfect-verifier quickstart; do \
+	  budget=; [ $$task = quickstart ] && budget="--stages 40 --tokens 0.4"; \
 	  .venv/bin/llmzero bench --task $$(ls examples/$$task.yaml examples/tasks/$$task.yaml 2>/dev/null) \
 	    --methods llmzero,random,pbt,asha,grid,tpe --seeds 10 --jobs 2 --dir runs/bench \
-	    -o benchmarks/trained/$$task.json || exit; \
+	    -o benchmarks/trained/$$task.json $$budget || exit; \
 	done
 	@$(MAKE) tables
+
+bench-simulator: setup ## how near simulated worlds come to recorded training
+	$(PY) tests/bench/bench_simulator.py
 
 tables: setup ## the benchmark's tables in the pages, and its picture, from benchmarks/
 	$(PY) -m llmzero.bench.tables README.md docs/*.md benchmarks/simulator.json benchmarks/trained/*.json

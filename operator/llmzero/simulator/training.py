@@ -11,7 +11,7 @@ from llmzero.api.contract import ExitCode
 from llmzero.api.curve import GRAD_NORM_MAX, Score
 from llmzero.api.parameters import initial_point
 from llmzero.api.search import TrainingSearch
-from llmzero.api.spec import SettingsMap
+from llmzero.api.spec import SearchSpec, SettingsMap
 from llmzero.api.stage import StageNode
 from llmzero.search.request import SPLITS, grpo_settings
 from llmzero.simulator.questions import evaluate
@@ -53,7 +53,7 @@ class SimulatedTrainer:
     def train(self, node: StageNode) -> Training:
         """The whole stage at once: its curve, evaluations, checkpoints and how it ends."""
         spec, plan = node.spec, self.search.spec.stage
-        settings = Settings.of(self._settings(spec.parameters))
+        settings = stage_settings(self.search.spec, spec.parameters)
         luck = self._luck(node)
         width = settings.num_generations * plan.prompts_per_step
         found = Training()
@@ -67,8 +67,7 @@ class SimulatedTrainer:
         speed = math.exp(luck.gauss(0, 0.12))
         """The luck of the whole stage: which rollouts it sees."""
         for begin_, end in pairwise(looks):
-            marks = _marks(begin_, end)
-            for before, step in pairwise([begin_, *marks]):
+            for before, step in pairwise([begin_, *marks(begin_, end)]):
                 drive = self.world.advance(state, settings, (step - before) * speed, luck)
                 found.steps.append(step)
                 if drive is None:
@@ -100,12 +99,8 @@ class SimulatedTrainer:
         spec = node.spec
         if spec.start is None:
             return self.world.base()
-        state = self.states[spec.start.node, spec.start.step].copy()
-        if not spec.carry_optimizer:
-            state.fresh = 0.0
-        if not spec.carry_reference:
-            state.kl = 0.0
-        return state
+        state = self.states[spec.start.node, spec.start.step]
+        return state.at_boundary(spec.carry_optimizer, spec.carry_reference)
 
     def score(self, node: StageNode) -> Training:
         start = node.spec.start
@@ -126,11 +121,6 @@ class SimulatedTrainer:
         }
         return score.with_(metrics=seen)
 
-    def _settings(self, given: SettingsMap) -> SettingsMap:
-        spec = self.search.spec
-        point = {**initial_point(spec.parameters), **given}
-        return {**point, **grpo_settings(spec, point)}
-
     def _luck(self, node: StageNode) -> Random:
         """Of one request: the same stage twice is the same; another setting is other luck."""
         spec = node.spec
@@ -139,7 +129,13 @@ class SimulatedTrainer:
         return Random(hashlib.sha256(text.encode()).digest())
 
 
-def _marks(begin_: int, end: int) -> list[int]:
+def stage_settings(spec: SearchSpec, given: SettingsMap) -> Settings:
+    """All that a world reads: what the stage was given, else initial and fixed values."""
+    point = {**initial_point(spec.parameters), **given}
+    return Settings.of({**point, **grpo_settings(spec, point)})
+
+
+def marks(begin_: int, end: int) -> list[int]:
     """Steps of the points of the curve in an interval, the last at its end."""
     count = min(POINTS, end - begin_)
     return [begin_ + round((end - begin_) * (i + 1) / count) for i in range(count)]

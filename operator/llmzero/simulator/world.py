@@ -61,6 +61,15 @@ class State:
     def copy(self) -> "State":
         return replace(self, skills=list(self.skills))
 
+    def at_boundary(self, carry_optimizer: bool, carry_reference: bool) -> "State":
+        """A copy as the next stage finds it: moments and reference are new unless carried."""
+        begun = self.copy()
+        if not carry_optimizer:
+            begun.fresh = 0.0
+        if not carry_reference:
+            begun.kl = 0.0
+        return begun
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -115,6 +124,8 @@ class World(ABC):
     memory: float = 8 * 4096
     """Group size times length beyond which memory runs out."""
     first_length: float = 200.0
+    too_hot: float = 1.35
+    """Temperature at which half of the samples are of no use."""
     draws: Random = field(init=False)
 
     def __post_init__(self) -> None:
@@ -154,7 +165,7 @@ class World(ABC):
     def explores(self, state: State, settings: Settings) -> float:
         """How useful the samples' width is, 0..1."""
         width = state.entropy * settings.temperature
-        hot = 1 / (1 + math.exp((settings.temperature - 1.35) / 0.06))
+        hot = 1 / (1 + math.exp((settings.temperature - self.too_hot) / 0.06))
         return hot * width / (width + 0.1)
 
     def accuracy(self, state: State) -> float:
