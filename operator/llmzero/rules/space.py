@@ -14,6 +14,7 @@ DUPLICATE: Final = 0.02
 """Two settings closer than this in every dimension (unit coordinates) count as one [ours]."""
 SPREAD_BLOCK: Final = 8
 LEARNING_RATE: Final = "learning_rate"
+LENGTH: Final = "max_completion_length"
 LOCAL_FACTOR: Final = 3.0
 LOCAL_SHIFT: Final = 0.25
 MOST_MOVED: Final = 4
@@ -28,19 +29,25 @@ def draw(parameters: Sequence[Parameter], *seed: object) -> SettingsMap:
 
 
 def spread(parameters: Sequence[Parameter], number: int, seed: int) -> SettingsMap:
-    """Point ``number`` of an even spread over all but the capacity, which stays near initial.
+    """Point ``number`` of an even spread over all but the capacity. Groups stay as they begin; the
+    limit of an answer is drawn from its initial value up, for that may cut all answers off.
 
     Latin hypercubes (McKay, Beckman and Conover 1979) of eight points: each block of eight takes
     every eighth of every dimension once. Sixteen rungs take ten of them.
     """
     moved = [p for p in parameters if p.role is not Role.CAPACITY] or list(parameters)
+    moved += [p for p in parameters if p.name == LENGTH and p not in moved]
     block, place = divmod(number, SPREAD_BLOCK)
     point: SettingsMap = {p.name: p.clip(p.initial) for p in parameters}
     for parameter in moved:
         random = Random(f"{seed}/spread/{block}/{parameter.name}")
         strata = random.sample(range(SPREAD_BLOCK), SPREAD_BLOCK)
         offsets = [random.random() for _ in range(SPREAD_BLOCK)]
-        point[parameter.name] = parameter.from_unit((strata[place] + offsets[place]) / SPREAD_BLOCK)
+        unit = (strata[place] + offsets[place]) / SPREAD_BLOCK
+        if parameter.name == LENGTH and parameter.role is Role.CAPACITY:
+            least = parameter.to_unit(point[parameter.name])
+            unit = least + (1 - least) * unit
+        point[parameter.name] = parameter.from_unit(unit)
     return point
 
 

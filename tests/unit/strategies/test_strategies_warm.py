@@ -14,14 +14,14 @@ from llmzero.strategies.presets import PRESETS
 
 RATE = Parameter(name="learning_rate", min=1e-6, max=1e-4, scale="log", initial=1e-5)
 LENGTH = Parameter(
-    name="max_completion_length", role="capacity", type="int", min=4, max=64, initial=12
+    name="max_completion_length", role="capacity", type="int", min=4, max=64, initial=48
 )
 SCHEDULE: dict[str, Any] = {
     "name": "mine",
     "stageSteps": 100,
     "stages": [
         {"steps": 100, "parameters": {"learning_rate": 8e-5}},
-        {"steps": 100, "parameters": {"max_completion_length": 24}, "carryOptimizer": True},
+        {"steps": 100, "parameters": {"max_completion_length": 60}, "carryOptimizer": True},
         {"steps": 200, "parameters": {"learning_rate": 2e-6}},
     ],
 }
@@ -45,9 +45,9 @@ def test_the_line_of_the_schedule_is_in_the_tree() -> None:
     by_name = {n.name: n for n in nodes}
     found = line(nodes)
     first = next(n for n in found if n.spec.parent is None)
-    assert first.spec.parameters == {"learning_rate": 8e-5, "max_completion_length": 12}
+    assert first.spec.parameters == {"learning_rate": 8e-5, "max_completion_length": 48}
     assert "mine" in first.spec.provenance.rationale
-    second = [n for n in found if n.spec.parameters["max_completion_length"] == 24]
+    second = [n for n in found if n.spec.parameters["max_completion_length"] == 60]
     assert second, "its first change was tried"
     assert second[0].spec.carry_optimizer
     assert by_name[second[0].spec.parent or ""].spec.parameters == first.spec.parameters
