@@ -95,7 +95,7 @@ async def test_an_endpoint_that_is_down_leaves_the_mode_open(tmp_path: Path) -> 
 async def test_an_answer_in_every_mode_of_both_protocols(
     provider: str, mode: str, tmp_path: Path
 ) -> None:
-    model = "m" if provider == "openai" else "claude-sonnet-4-5"
+    model = "m" if provider == "openai" else "claude-sonnet-5"
     async with ScriptedEndpoint(lambda r: filled(r, GOOD)) as endpoint:
         config = settings(endpoint.url, tmp_path, provider, output_mode=mode, model=model)
         got = await decide(config)
@@ -127,10 +127,10 @@ async def test_dollars_come_from_the_users_table_then_from_the_public_one(tmp_pa
         assert ours.usage.dollars == pytest.approx((3000 * 2 + 200 * 10) / 1e6)
         public = await decide(
             settings(
-                endpoint.url, tmp_path, "anthropic", output_mode="tool", model="claude-sonnet-4-5"
+                endpoint.url, tmp_path, "anthropic", output_mode="tool", model="claude-sonnet-5"
             )
         )
-        assert public.usage.dollars == pytest.approx((3000 * 3 + 200 * 15) / 1e6)
+        assert public.usage.dollars == pytest.approx((3000 * 2 + 200 * 10) / 1e6)
         unknown = await decide(settings(endpoint.url, tmp_path, output_mode="tool", model="own-7b"))
         assert unknown.usage.dollars == 0
         assert unknown.note == "no price is known for own-7b: counted as 0 dollars"
@@ -240,7 +240,7 @@ async def test_faults_of_the_anthropic_protocol_end_with_the_rules(
             tmp_path,
             "anthropic",
             output_mode="json-schema",
-            model="claude-sonnet-4-5",
+            model="claude-sonnet-5",
         )
         got = await decide(config)
     assert got.answered_by == "rules"

@@ -75,7 +75,7 @@ def anthropic(*content: dict[str, Any], stop: str = "end_turn") -> Reply:
             "id": "msg_01",
             "type": "message",
             "role": "assistant",
-            "model": "claude-sonnet-4-5-20250929",
+            "model": "claude-sonnet-5",
             "content": list(content),
             "stop_reason": stop,
             "stop_sequence": None,
