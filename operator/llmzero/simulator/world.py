@@ -12,7 +12,8 @@ Shapes, each with its source:
   group size x length.
 
 Their constants are ours, set by hand to the size of effects seen with the tiny model
-(docs/tiny-model.md), and drawn anew for every seed where a family says so.
+(docs/tiny-model.md), and drawn anew for every seed where a family says so. How near worlds come to
+recorded training when they are fitted to it: tests/bench/bench_simulator.py.
 """
 
 import math
