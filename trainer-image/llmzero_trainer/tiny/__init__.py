@@ -8,16 +8,22 @@ import json
 import os
 import random
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
 from types import ModuleType
+from typing import Final
 
 from llmzero.api.catalog import BUILTIN_MODELS
 from llmzero_trainer.directory import sync_tree
 from llmzero_trainer.errors import from_os_error, invalid, storage
 
 CACHE_ENV = "LLMZERO_CACHE"
+SAME_ROUNDING: Final = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2"}
+"""With AVX-512 sums round differently, and a thousand steps make another model of that."""
+FAILED: Final = 255
+"""Exit code of the making where no OSError ended it; else it is the error's number."""
 
 
 def cached(name: str) -> Path:
@@ -32,7 +38,7 @@ def cached(name: str) -> Path:
         with open(target.parent / f".{name}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # two stages may start at once: one makes it
             if not target.exists():
-                make(module, target)
+                _make_apart(name, target)
     except OSError as error:
         raise from_os_error(error, target) or storage(f"{target}: {error}") from error
     return target
@@ -64,8 +70,20 @@ def inputs_hash(module: ModuleType) -> str:
     recipe = module.RECIPE
     shown = recipe.lines(random.Random(recipe.seed), 1000)
     plain = [repr(v) for k, v in vars(recipe).items() if k != "lines"]
-    text = json.dumps([inspect.getsource(warmup), plain, shown])
+    text = json.dumps([inspect.getsource(warmup), plain, shown, SAME_ROUNDING])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _make_apart(name: str, target: Path) -> None:
+    """:func:`make` in a process of its own: torch reads how to round when it is loaded. Raises
+    OSError as it does, RuntimeError where it fails otherwise."""
+    command = [sys.executable, "-m", __name__, name, str(target)]
+    # Standard output may be the record of a stage: what it says goes to standard error.
+    done = subprocess.run(command, env={**os.environ, **SAME_ROUNDING}, stdout=2)
+    if done.returncode == FAILED or done.returncode < 0:
+        raise RuntimeError(f"{target}: the model was not made, exit code {done.returncode}")
+    if done.returncode:
+        raise OSError(done.returncode, os.strerror(done.returncode), str(target))
 
 
 def make(module: ModuleType, target: Path) -> None:
