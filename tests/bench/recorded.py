@@ -2,13 +2,12 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from llmzero.api.stage import Purpose
-from llmzero.bench.trained import row
 from llmzero.local.store import RunDirectory, read_run
 from llmzero.simulator.training import stage_settings
 from llmzero.simulator.world import Settings
@@ -43,8 +42,6 @@ class Recorded:
 
     method: str
     seed: int
-    score: float
-    """Held-out score of the search's pick."""
     questions: int
     """That each evaluation asks."""
     left_out: int
@@ -70,8 +67,7 @@ def record(run: Path) -> Recorded:
     directory = read_run(run)
     stages, left_out = _stages(directory)
     questions = directory.search.spec.task.splits.search
-    score = row(directory).score
-    return Recorded(found[1], int(found[2]), score, questions, left_out, tuple(stages))
+    return Recorded(found[1], int(found[2]), questions, left_out, tuple(stages))
 
 
 def _stages(run: RunDirectory) -> tuple[list[Stage], int]:
@@ -120,14 +116,6 @@ def read(file: Path) -> list[Recorded]:
         else:
             found[-1][1].append(Stage(**_tuples(line)))
     return [Recorded(**search, stages=tuple(stages)) for search, stages in found]
-
-
-def shared(searches: Iterable[Recorded]) -> list[int]:
-    """The seeds that every method has, in order."""
-    seeds: dict[str, set[int]] = {}
-    for search in searches:
-        seeds.setdefault(search.method, set()).add(search.seed)
-    return sorted(set.intersection(*seeds.values()))
 
 
 def _tuples(line: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from llmzero.simulator.families.saturating import Saturating
 from llmzero.simulator.problems import simulated_search
 from llmzero.simulator.training import SimulatedTrainer
 from tests.bench.bench_simulator import Fitted, Luckless, fit, predicted, tried
-from tests.bench.recorded import Recorded, read, record, shared, write
+from tests.bench.recorded import Recorded, read, record, write
 
 SEEDS = range(4)
 
@@ -45,7 +45,7 @@ def searches(tmp_path_factory: pytest.TempPathFactory) -> list[Recorded]:
 def test_what_is_recorded_is_read_again(searches: list[Recorded], tmp_path: Path) -> None:
     write(searches, tmp_path / "recorded.jsonl")
     assert read(tmp_path / "recorded.jsonl") == searches
-    assert shared(searches) == list(SEEDS)
+    assert [s.seed for s in searches] == list(SEEDS)
     for search in searches:
         assert search.stages[0].parent is None and search.stages[0].steps[0] == 0
         for place, stage in enumerate(search.stages):

@@ -22,6 +22,14 @@ class Gamed(World):
     middle: float = 100.0
     trick_at: float = 0.45
     """Share of the skill at which the trick begins to spread."""
+    known: float = 0.01
+    """Share of the base model's answers that are the trick."""
+    cost: float = 0.7
+    """Share of the objective that is lost where the trick is all there is."""
+    pace: float = 0.03
+    """At which the trick spreads, a step at the fastest calm rate."""
+    hold: float = 0.02
+    """``beta`` that halves this."""
     shift_at: float = 250.0
     shift: float = 0.5
 
@@ -35,15 +43,15 @@ class Gamed(World):
         self.shift = draws.uniform(0.3, 0.7)
 
     def base(self) -> State:
-        return State(skills=[1e-3, 0.01], length=self.first_length)
+        return State(skills=[1e-3, self.known], length=self.first_length)
 
     def skill(self, state: State) -> float:
         honest = self.first + (self.ceiling - self.first) * self._share(state)
-        return honest * (1 - 0.7 * state.skills[1])
+        return honest * (1 - self.cost * state.skills[1])
 
     def reward(self, state: State, correct: float) -> float:
         trick = state.skills[1]
-        return min(correct / max(1 - 0.7 * trick, 0.1) * (1 - trick) + trick, 0.99)
+        return min(correct / max(1 - self.cost * trick, 0.1) * (1 - trick) + trick, 0.99)
 
     def learn(self, state: State, drive: Drive, steps: float) -> None:
         skill, trick = state.skills
@@ -51,9 +59,9 @@ class Gamed(World):
         if before < self.shift_at <= after:
             skill *= 1 - self.shift
         skill += drive.speed * steps * (1 - 0.5 * trick)
-        held = 1 / (1 + (drive.settings.beta / 0.02) ** 1.5)
+        held = 1 / (1 + (drive.settings.beta / self.hold) ** 1.5)
         ready = 1 / (1 + math.exp((self.trick_at - self._share(state)) / 0.05))
-        grown = 0.03 * ready * held * min(drive.rate, 3) * steps * trick * (1 - trick)
+        grown = self.pace * ready * held * min(drive.rate, 3) * steps * trick * (1 - trick)
         faded = 0.01 * (1 - held) * min(drive.rate, 2) * steps * trick
         state.skills = [max(skill, 1e-3), min(max(trick + grown - faded, 0.005), 1.0)]
 
