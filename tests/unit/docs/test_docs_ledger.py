@@ -25,6 +25,7 @@ RUN_BY = {
     r"make demo$": "tests/integration/test_local_search.py",
     r"make tables$": "tests/unit/bench/test_bench_tables.py",
     r"make bench$|llmzero bench --seeds": "tests/unit/bench/test_bench_simulated.py",
+    r"make bench-simulator$": "tests/unit/bench/test_bench_simulator_fit.py",
     r"python -m llmzero_trainer make-model": "tests/integration/trainer/test_tiny.py",
 }
 """The test does what the command does, often with other names and sizes."""
