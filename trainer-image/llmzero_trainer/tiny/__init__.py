@@ -8,6 +8,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -16,14 +17,24 @@ from types import ModuleType
 from typing import Final
 
 from llmzero.api.catalog import BUILTIN_MODELS
+from llmzero.api.contract import ExitCode
 from llmzero_trainer.directory import sync_tree
-from llmzero_trainer.errors import from_os_error, invalid, storage
+from llmzero_trainer.errors import (
+    StageError,
+    cannot_save,
+    from_os_error,
+    interrupted,
+    invalid,
+    out_of_memory,
+    storage,
+)
 
 CACHE_ENV = "LLMZERO_CACHE"
+AVX: Final = ("AVX2", "AVX512")
 SAME_ROUNDING: Final = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2"}
 """With AVX-512 sums round differently, and a thousand steps make another model of that."""
-FAILED: Final = 255
-"""Exit code of the making where no OSError ended it; else it is the error's number."""
+TOLD: Final = 64
+"""Exit code of a making that said on its standard output why it ended."""
 
 
 def cached(name: str) -> Path:
@@ -38,7 +49,11 @@ def cached(name: str) -> Path:
         with open(target.parent / f".{name}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # two stages may start at once: one makes it
             if not target.exists():
-                _make_apart(name, target)
+                for left in target.parent.glob(
+                    f".making-*-{target.name}"
+                ):  # by one that was killed
+                    shutil.rmtree(left)
+                _make_apart(name, target, lock.fileno())
     except OSError as error:
         raise from_os_error(error, target) or storage(f"{target}: {error}") from error
     return target
@@ -74,28 +89,44 @@ def inputs_hash(module: ModuleType) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _make_apart(name: str, target: Path) -> None:
-    """:func:`make` in a process of its own: torch reads how to round when it is loaded. Raises
-    OSError as it does, RuntimeError where it fails otherwise."""
+def _make_apart(name: str, target: Path, lock: int) -> None:
+    """:func:`make` in a process of its own, because torch reads how to round when it is loaded. That
+    process has the lock as well: if this one dies, whoever comes next waits for the model.
+
+    Raises StageError (Storage, Interrupted, OutOfMemory), RuntimeError.
+    """
+    import torch
+
+    rounds = SAME_ROUNDING if torch.backends.cpu.get_cpu_capability() in AVX else {}
     command = [sys.executable, "-m", __name__, name, str(target)]
-    # Standard output may be the record of a stage: what it says goes to standard error.
-    done = subprocess.run(command, env={**os.environ, **SAME_ROUNDING}, stdout=2)
-    if done.returncode == FAILED or done.returncode < 0:
+    done = subprocess.run(
+        command, env={**os.environ, **rounds}, stdout=subprocess.PIPE, text=True, pass_fds=(lock,)
+    )
+    if done.returncode == TOLD:
+        code, reason, message = json.loads(done.stdout)
+        raise StageError(ExitCode(code), reason, message)
+    if done.returncode in (-signal.SIGTERM, -signal.SIGINT):
+        raise interrupted(f"{target}: told to stop while the model was made")
+    if done.returncode == -signal.SIGKILL:
+        raise out_of_memory(f"{target}: killed while the model was made")
+    if done.returncode or not target.exists():
         raise RuntimeError(f"{target}: the model was not made, exit code {done.returncode}")
-    if done.returncode:
-        raise OSError(done.returncode, os.strerror(done.returncode), str(target))
 
 
 def make(module: ModuleType, target: Path) -> None:
-    """Train and save the model at ``target``, which appears whole or not at all."""
+    """Train and save the model at ``target``, which appears whole or not at all. Raises StageError
+    (Storage), OSError."""
     from llmzero_trainer.tiny import warmup
 
     began = time.monotonic()
     made = target.with_name(f".making-{os.getpid()}-{target.name}")
     shutil.rmtree(made, ignore_errors=True)
     model = warmup.train(module.RECIPE)
-    model.save_pretrained(made)
-    warmup.tokenizer(module.RECIPE).save_pretrained(made)
+    try:
+        model.save_pretrained(made)
+        warmup.tokenizer(module.RECIPE).save_pretrained(made)
+    except Exception as error:  # safetensors has errors of its own
+        raise cannot_save(error, made) from error
     sync_tree(made)
     os.rename(made, target)
     print(f"made {target} in {time.monotonic() - began:.0f} s", file=sys.stderr)

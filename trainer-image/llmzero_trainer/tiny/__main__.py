@@ -1,26 +1,28 @@
-"""``python -m llmzero_trainer.tiny NAME TARGET``: makes one model, for :func:`tiny.cached`."""
+"""``python -m llmzero_trainer.tiny NAME TARGET``: makes one model, for :func:`tiny.cached`.
 
-import signal
+Where it cannot be stored, that is said as ``[exit code, reason, message]`` on standard output.
+"""
+
+import json
 import sys
-import traceback
 from pathlib import Path
 
-from llmzero_trainer.tiny import FAILED, make, recipe_module
+from llmzero_trainer.errors import StageError, from_os_error, storage
+from llmzero_trainer.tiny import TOLD, make, recipe_module
 
 
-def main(name: str, target: str) -> int:
-    # Whoever waits for it decides when a stage ends; the model is wanted by the next one too.
-    for told in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(told, signal.SIG_IGN)
+def main(name: str, target: Path) -> int:
     try:
-        make(recipe_module(name), Path(target))
+        make(recipe_module(name), target)
+    except StageError as error:
+        told = error
     except OSError as error:
-        return error.errno or FAILED
-    except Exception:
-        traceback.print_exc()
-        return FAILED
-    return 0
+        told = from_os_error(error, target) or storage(f"{target}: {error}")
+    else:
+        return 0
+    print(json.dumps([int(told.code), told.reason, told.message]))
+    return TOLD
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main(sys.argv[1], Path(sys.argv[2])))
