@@ -2,7 +2,7 @@
 
 One module, so that they share versions, and what they share is compiled once: after Kubernetes,
 helm and CoreDNS take seconds. So helm is the newest that was made for that Kubernetes. A program
-is built once and cached by the hash of the module.
+is built once and cached by the hash of its inputs.
 """
 
 import fcntl
@@ -39,7 +39,7 @@ def go_program(name: str) -> Path:
 
     Raises RuntimeError where there is no Go toolchain or the build fails.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(repr((PACKAGES, _linked())).encode())
     for file in sorted(p for p in SOURCE.rglob("*") if p.is_file()):
         digest.update(str(file.relative_to(SOURCE)).encode() + file.read_bytes())
     target = cache() / "go" / digest.hexdigest()[:16] / name

@@ -84,6 +84,8 @@ def task_table(task: str, methods: Mapping[str, Columns]) -> str:
         "10⁶ tokens",
     )
     base = ours[OURS]["base"][0]
+    if {b for columns in ours.values() for b in columns["base"]} != {base}:
+        raise ValueError(f"{task}: its searches began with more than one base model")
     words = " Too few for intervals." if few else ""
     said = f"Paired seeds: {seeds}.{words} The base model scores {base:.3f}."
     return f"{said}\n\n{_markdown(head, rows)}"

@@ -29,8 +29,9 @@ def draw(parameters: Sequence[Parameter], *seed: object) -> SettingsMap:
 
 
 def spread(parameters: Sequence[Parameter], number: int, seed: int) -> SettingsMap:
-    """Point ``number`` of an even spread over all but the capacity. Groups stay as they begin; the
-    limit of an answer is drawn from its initial value up, for that may cut all answers off.
+    """Point ``number`` of an even spread over all but the capacity, where anything else is searched.
+    Then groups stay as they begin, and the limit of an answer is drawn from its initial value up,
+    because a short limit may cut all answers off.
 
     Latin hypercubes (McKay, Beckman and Conover 1979) of eight points: each block of eight takes
     every eighth of every dimension once. Sixteen rungs take ten of them.
@@ -45,10 +46,17 @@ def spread(parameters: Sequence[Parameter], number: int, seed: int) -> SettingsM
         offsets = [random.random() for _ in range(SPREAD_BLOCK)]
         unit = (strata[place] + offsets[place]) / SPREAD_BLOCK
         if parameter.name == LENGTH and parameter.role is Role.CAPACITY:
-            least = parameter.to_unit(point[parameter.name])
-            unit = least + (1 - least) * unit
+            unit = _upwards(parameter, point[parameter.name], unit)
         point[parameter.name] = parameter.from_unit(unit)
     return point
+
+
+def _upwards(parameter: Parameter, value: Scalar, unit: float) -> float:
+    """The place of ``unit`` between a value and the upper end; of choices each is as likely."""
+    least = parameter.to_unit(value)
+    if parameter.choices is not None:
+        least = parameter.choices.index(value) / len(parameter.choices)
+    return least + (1 - least) * unit
 
 
 def local(parameters: Sequence[Parameter], number: int, seed: int) -> tuple[SettingsMap, str]:

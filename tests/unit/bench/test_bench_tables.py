@@ -111,3 +111,9 @@ def test_the_picture_is_the_same_for_the_same_results(tmp_path: Path) -> None:
 )
 def test_what_rounds_to_one_is_written_as_one(value: float, text: str) -> None:
     assert tables._number(value, 3) == text
+
+
+def test_searches_that_began_with_other_base_models_are_not_compared() -> None:
+    other = {**columns(0.5), "base": [0.25, 0.3, *columns(0.5)["base"][2:]]}
+    with pytest.raises(ValueError, match="more than one base model"):
+        tables.task_table("sums", {"llmzero": columns(0.5), "random": other})

@@ -121,6 +121,17 @@ def test_every_block_of_the_spread_takes_each_eighth_of_each_dimension_once(bloc
     assert len(halves) > 2, "dimensions do not move together"
 
 
+def test_a_limit_to_choose_is_spread_evenly_from_its_initial_value_up() -> None:
+    limit = Parameter(
+        name="max_completion_length", role="capacity", type="categorical",
+        choices=[128, 256, 512, 1024], initial=512,
+    )  # fmt: skip
+    given = [spread([PARAMETERS[0], limit], n, 1)["max_completion_length"] for n in range(8)]
+    assert sorted(given) == [512] * 4 + [1024] * 4
+    alone = {str(spread([limit], n, 1)) for n in range(8)}
+    assert len(alone) > 1, "where nothing else is searched, capacity is spread"
+
+
 def test_known_hopeless_and_shrunk() -> None:
     near = {**INITIAL, "beta": 0.0201}
     assert known(PARAMETERS, near, [INITIAL])
