@@ -99,7 +99,9 @@ class Runner:
         self._waiting = self._waiting and not news
         for stage in self._live.values():
             news |= stage.hear(now)
-        for name in sorted(self._live):
+        # Those without a slot ended under an earlier runner: what has succeeded since must not count
+        # when it is judged whether a person has to mend what ended them.
+        for name in sorted(self._live, key=lambda n: (self._live[n].slot is not None, n)):
             stage = self._live[name]
             ended = stage.handle.poll()
             if ended is not None:

@@ -196,7 +196,9 @@ def test_what_lets_no_stage_run_ends_the_run_with_the_reason(
     lab.faults({})
     run = lab.run(manifest({"parallelism": 2}))
     assert run.search.status.phase == "Complete"
-    assert all(n.status.outcome is Outcome.SUCCEEDED for n in run.nodes.values())
+    # Both stages failed; the second is judged by the second run, however soon the first succeeds.
+    ends = {n.spec.path: (n.status.outcome, n.status.message) for n in run.nodes.values()}
+    assert {outcome for outcome, _ in ends.values()} == {Outcome.SUCCEEDED}, ends
 
 
 def test_a_trainer_that_cannot_even_start_ends_the_run_with_its_last_words(
