@@ -5,17 +5,17 @@
 
 A world's constants are fitted, by least squares over all evaluations of all stages of all methods,
 to the even seeds of a task, and to the odd ones. On the others it predicts each stage's last
-evaluation, from nothing but the settings and steps along its path. Beside it stand predictions that know nothing of
-dynamics, the base model's score and the mean of the fitted seeds' stages that end equally far from
-it, and the error of the questions alone. Then the same methods search the same manifest in the
-world of the even seeds.
+evaluation, from nothing but the settings and steps along its path. Beside it stand predictions that
+know nothing of dynamics, the base model's score and the mean of the fitted seeds' stages that end
+equally far from it, and the error of the questions alone. Then the same methods search the same
+manifest in the world of the even seeds.
 """
 
 import argparse
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -99,15 +99,18 @@ TASKS: Final = {
 }
 
 
-def world_of(task: Fitted, searches: Sequence[Recorded], values: Sequence[float]) -> World:
-    """Score and length of the base model are as recorded."""
+def base_of(searches: Sequence[Recorded]) -> dict[str, float]:
+    """Score and length of the base model, as recorded."""
     roots = [s for r in searches for s in r.stages if s.parent is None]
-    world = task.family(0)
-    known = {
+    return {
         "first": float(np.mean([s.scores[0] for s in roots])),
         "first_length": float(np.mean([s.lengths[0] for s in roots])),
     }
-    for name, value in {**task.fixed, **known, **dict(zip(task.free, values, strict=True))}.items():
+
+
+def world_of(task: Fitted, base: Mapping[str, float], values: Sequence[float]) -> World:
+    world = task.family(0)
+    for name, value in {**task.fixed, **base, **dict(zip(task.free, values, strict=True))}.items():
         setattr(world, name, value)
     return world
 
@@ -134,14 +137,17 @@ def fit(task: Fitted, searches: Sequence[Recorded]) -> tuple[World, dict[str, An
     """The best of several least squares; the world, its constants, and those that stand at a bound
     (so that the recorded stages do not tell them)."""
     low, high = (np.log([bound[end] for bound in task.free.values()]) for end in (0, 1))
+    base = base_of(searches)
 
     def errors(theta: Floats) -> Floats:
-        world = world_of(task, searches, np.exp(theta))
-        found = []
-        for search in searches:
-            for stage, guess in predicted(world, search):
-                found.append(np.subtract(guess, stage.scores))
-        return np.concatenate(found)
+        world = world_of(task, base, np.exp(theta))
+        return np.concatenate(
+            [
+                np.subtract(guess, stage.scores)
+                for search in searches
+                for stage, guess in predicted(world, search)
+            ]
+        )
 
     draws = np.random.default_rng(0).uniform(0.2, 0.8, (STARTS, len(low)))
     starts = sorted(low + draws * (high - low), key=lambda t: float((errors(t) ** 2).sum()))
@@ -154,8 +160,8 @@ def fit(task: Fitted, searches: Sequence[Recorded]) -> tuple[World, dict[str, An
     )
     if not best.success:
         raise RuntimeError(f"the fit of {task.family.__name__} did not end: {best.message}")
-    world = world_of(task, searches, np.exp(best.x))
-    names = ("first", "first_length", *task.free)
+    world = world_of(task, base, np.exp(best.x))
+    names = dict.fromkeys([*base, *task.free])
     told = {name: float(f"{getattr(world, name):.3g}") for name in names}
     near = np.minimum(best.x - low, high - best.x) < 1e-2
     return world, {

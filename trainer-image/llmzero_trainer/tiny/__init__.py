@@ -38,7 +38,8 @@ TOLD: Final = 3
 
 
 def cached(name: str) -> Path:
-    """Directory of the model, made on first use. Raises StageError (InvalidRequest, Storage)."""
+    """Directory of the model, made on first use. Raises StageError (InvalidRequest, Storage,
+    Interrupted, OutOfMemory), RuntimeError."""
     module = recipe_module(name)
     root = Path(os.environ.get(CACHE_ENV) or Path.home() / ".cache" / "llmzero")
     target = root / "models" / f"{name}-{inputs_hash(module)}"
@@ -49,9 +50,8 @@ def cached(name: str) -> Path:
         with open(target.parent / f".{name}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # two stages may start at once: one makes it
             if not target.exists():
-                for left in target.parent.glob(
-                    f".making-*-{target.name}"
-                ):  # by one that was killed
+                # What a making that was killed had begun.
+                for left in target.parent.glob(f".making-*-{target.name}"):
                     shutil.rmtree(left)
                 _make_apart(name, target, lock.fileno())
     except OSError as error:
@@ -115,18 +115,17 @@ def _make_apart(name: str, target: Path, lock: int) -> None:
 
 def make(module: ModuleType, target: Path) -> None:
     """Train and save the model at ``target``, which appears whole or not at all. Raises StageError
-    (Storage), OSError."""
+    (Storage)."""
     from llmzero_trainer.tiny import warmup
 
     began = time.monotonic()
     made = target.with_name(f".making-{os.getpid()}-{target.name}")
-    shutil.rmtree(made, ignore_errors=True)
     model = warmup.train(module.RECIPE)
     try:
         model.save_pretrained(made)
         warmup.tokenizer(module.RECIPE).save_pretrained(made)
+        sync_tree(made)
+        os.rename(made, target)
     except Exception as error:  # safetensors has errors of its own
         raise cannot_save(error, made) from error
-    sync_tree(made)
-    os.rename(made, target)
     print(f"made {target} in {time.monotonic() - began:.0f} s", file=sys.stderr)

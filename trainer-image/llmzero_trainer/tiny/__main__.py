@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from llmzero_trainer.errors import StageError, from_os_error, storage
+from llmzero_trainer.errors import StageError
 from llmzero_trainer.tiny import TOLD, make, recipe_module
 
 
@@ -15,13 +15,9 @@ def main(name: str, target: Path) -> int:
     try:
         make(recipe_module(name), target)
     except StageError as error:
-        told = error
-    except OSError as error:
-        told = from_os_error(error, target) or storage(f"{target}: {error}")
-    else:
-        return 0
-    print(json.dumps([int(told.code), told.reason, told.message]))
-    return TOLD
+        print(json.dumps([int(error.code), error.reason, error.message]))
+        return TOLD
+    return 0
 
 
 if __name__ == "__main__":
