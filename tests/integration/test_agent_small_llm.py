@@ -20,7 +20,7 @@ async def test_a_search_survives_a_real_small_model(tmp_path: Path) -> None:
         service(
             "--provider", "openai", "--base-url", model, "--model", "smollm2", "--no-vision",
             "--max-input-tokens", "4000", "--max-output-tokens", "300", "--temperature", "0.2",
-            "--timeout-seconds", "10",
+            "--timeout-seconds", "5",
         ) as (url, _),
         httpx.AsyncClient(timeout=30) as client,
     ):  # fmt: skip
@@ -29,7 +29,10 @@ async def test_a_search_survives_a_real_small_model(tmp_path: Path) -> None:
             if ready["outputMode"] != "unknown":
                 break
             await asyncio.sleep(1)
-        process, directory = await search(tmp_path, url)
+        # The stages together outlast a question: on a fast machine that runs nothing else, shorter
+        # ones had spent the budget before the model's time was up.
+        stage = {"steps": 40, "promptsPerStep": 4, "evalEvery": 20, "checkpointEvery": 20}
+        process, directory = await search(tmp_path, url, stage=stage)
         assert await process.wait() == 0
         metrics = (await client.get(f"{url}/metrics")).text
     run = read_run(directory)
