@@ -8,24 +8,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from llmzero.api.contract import STORAGE_FULL, ExitCode, ResultRecord
-from llmzero.api.curve import Score
 from llmzero.api.names import depth
 from llmzero.api.search import TrainingSearch
 from llmzero.api.stage import (
     Attempt,
-    Cost,
     Outcome,
     Phase,
-    Purpose,
-    Result,
     StageNode,
     StageStatus,
     StopDecision,
 )
 from llmzero.dynamics import diagnose
-from llmzero.search.budget import charge
 from llmzero.search.observer import StageObserver
-from llmzero.search.request import SPLITS, grpo_settings
+from llmzero.search.request import grpo_settings
+from llmzero.search.result import cost_of, result_of, started_from
 from llmzero.search.room import latest, told
 
 __all__ = ["StageObserver", "begin", "finish", "request_stop", "silent"]
@@ -134,7 +130,7 @@ def finish(
         exit_code = result.exit_code
     text = (result.message if result and result.message else message)[:1024]
     if exit_code == ExitCode.DONE:
-        if _result(node, result) is not None:
+        if result_of(node, result) is not None:
             end = _End(Phase.SUCCEEDED, Outcome.SUCCEEDED, "Succeeded", text)
         else:
             text = text or "the trainer ended well but left no readable result"
@@ -235,7 +231,7 @@ def _final(
         end.outcome,
         parent_features=parent.status.features if parent else None,
         direction=search.spec.objective.direction,
-        start=_start(node, parent),
+        start=started_from(node, parent),
         carried_reference=node.spec.carry_reference,
     )
     return status.with_(
@@ -245,10 +241,10 @@ def _final(
         message=end.message[:2048],
         sequence=status.sequence if status.sequence is not None else next_sequence,
         finished_at=now,
-        result=_result(node, result),
+        result=result_of(node, result),
         features=features,
         pathologies=pathologies,
-        cost=_cost(search, node, result, end.phase),
+        cost=cost_of(search, node, result, end.phase),
         micro_batch_halvings=max(
             status.micro_batch_halvings, result.micro_batch_halvings if result else 0
         ),
@@ -265,53 +261,3 @@ def _close(
         finished_at=now, outcome=outcome, reason=reason[:128], message=text[:1024], counted=counted
     )
     return status.with_(attempts=[*status.attempts[:-1], last])
-
-
-def _result(node: StageNode, result: ResultRecord | None) -> Result | None:
-    """The latest evaluation: the curve's, or the result record's where that is of a later step
-    (a log that was cut off)."""
-    split = SPLITS[node.spec.purpose]
-    scores = node.status.curve.scores
-    told = result is not None and result.value is not None
-    if scores and not (told and result is not None and result.step > scores[-1].step):
-        score = scores[-1]
-        return Result(
-            value=score.value,
-            standard_error=score.standard_error,
-            questions=score.questions,
-            step=score.step,
-            split=split,
-        )
-    if result is None or result.value is None:
-        return None
-    return Result(
-        value=result.value,
-        standard_error=result.standard_error or 0.0,
-        questions=result.questions or 1,
-        step=result.step,
-        split=split,
-    )
-
-
-def _start(node: StageNode, parent: StageNode | None) -> Score | None:
-    """The parent's evaluation of the checkpoint that the stage starts from."""
-    start = node.spec.start
-    if parent is None or start is None or start.node != parent.name:
-        return None
-    scores = (s for s in parent.status.curve.scores if s.step == start.step)
-    return next(scores, None)
-
-
-def _cost(
-    search: TrainingSearch, node: StageNode, result: ResultRecord | None, phase: Phase
-) -> Cost:
-    """What the stage is charged in the end; the ledger counts the same (:func:`charge`)."""
-    status, cost = node.status, node.status.cost
-    ran = max(status.step, result.step if result else 0)
-    trained = node.spec.steps if node.spec.purpose is Purpose.TRAIN else 0
-    return cost.with_(
-        stages=charge(trained, ran, phase, search.spec.stage.steps),
-        device_seconds=max(cost.device_seconds, result.device_seconds if result else 0.0),
-        train_tokens=max(cost.train_tokens, result.train_tokens if result else 0),
-        eval_tokens=max(cost.eval_tokens, result.eval_tokens if result else 0),
-    )

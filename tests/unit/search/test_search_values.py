@@ -6,8 +6,9 @@ from simulated_engine import make_search
 from trees import Grower, look
 
 from llmzero.api.stage import Outcome
+from llmzero.search.filtering import Drift, drift, filtered
 from llmzero.search.tree import ROOT
-from llmzero.search.values import Drift, Values, backup, drift, filtered, normalized
+from llmzero.search.values import Values, backup, normalized
 
 
 def array(*values: float) -> np.ndarray:
