@@ -20,7 +20,8 @@ from llmzero.cli.progress import Progress
 from llmzero.cli.source import Source, node_of
 from llmzero.cli.strategy import Last, Schedule, ShowsByDefault
 from llmzero.cli.views import searches_table, stage_view
-from llmzero.controller.kube import ApiError, Kube
+from llmzero.controller.kube import Kube
+from llmzero.controller.transport import ApiError
 from llmzero.kubectl import searches
 from llmzero.kubectl.access import Access, Place, find
 from llmzero.kubectl.live import live

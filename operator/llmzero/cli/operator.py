@@ -9,10 +9,10 @@ import typer
 
 from llmzero.cli.output import Exit, fail
 from llmzero.client.endpoints import EndpointsError
-from llmzero.controller.kube import NoCluster
 from llmzero.controller.lease import LeaseLost
 from llmzero.controller.operator import Settings
 from llmzero.controller.process import run as run_operator
+from llmzero.controller.transport import NoCluster
 
 app = typer.Typer(invoke_without_command=True, help="The Kubernetes operator.")
 

@@ -11,11 +11,12 @@ from llmzero.api.stage import StageNode, StageStatus, StopDecision
 from llmzero.controller.asking import Asking
 from llmzero.controller.conditions import DELETING, PRUNED, with_condition
 from llmzero.controller.jobs import Setting, job_name, prune_job, stage_job
-from llmzero.controller.kube import ApiError, Kube, Object
+from llmzero.controller.kube import Kube
 from llmzero.controller.logs import Followers
 from llmzero.controller.metrics import DECISIONS
 from llmzero.controller.storage import Claims
 from llmzero.controller.store import Group, Store
+from llmzero.controller.transport import ApiError, Object
 from llmzero.failpoints import failpoint
 from llmzero.search.decisions import (
     Ask,

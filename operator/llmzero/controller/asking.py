@@ -10,9 +10,9 @@ from llmzero.api.proposals import Answered, VerdictAnswer
 from llmzero.api.spec import Agent, SearchSpec
 from llmzero.api.stage import Audit, StageNode, StageStatus
 from llmzero.client.proposer import Proposer
-from llmzero.controller.kube import ApiError
 from llmzero.controller.metrics import AGENT_CALLS
 from llmzero.controller.store import Key
+from llmzero.controller.transport import ApiError
 from llmzero.search.decisions import Ask, Review
 from llmzero.search.expansion import with_answer
 from llmzero.search.lifecycle import request_stop

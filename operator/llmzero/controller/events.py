@@ -6,7 +6,8 @@ from collections.abc import Callable
 from datetime import datetime
 
 from llmzero.api.search import TrainingSearch
-from llmzero.controller.kube import ApiError, Kube
+from llmzero.controller.kube import Kube
+from llmzero.controller.transport import ApiError
 
 
 class Events:

@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from llmzero.controller.kube import ApiError, Kube
+from llmzero.controller.kube import Kube
 from llmzero.controller.metrics import LEADER
+from llmzero.controller.transport import ApiError
 
 log = logging.getLogger(__name__)
 

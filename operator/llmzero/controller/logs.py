@@ -9,9 +9,10 @@ from datetime import datetime
 
 from llmzero.api.contract import LINE_BYTES, parse_record
 from llmzero.api.stage import StageNode, StageStatus
-from llmzero.controller.kube import ApiError, Kube
+from llmzero.controller.kube import Kube
 from llmzero.controller.pods import CONTAINER
 from llmzero.controller.store import Key
+from llmzero.controller.transport import ApiError
 from llmzero.search.lifecycle import StageObserver
 
 SILENT_SECONDS = 300.0

@@ -16,7 +16,7 @@ from llmzero.controller.apply import Applier, Conflict
 from llmzero.controller.asking import Asking, Change
 from llmzero.controller.backoff import Backoff
 from llmzero.controller.events import Events
-from llmzero.controller.kube import ApiError, Kube
+from llmzero.controller.kube import Kube
 from llmzero.controller.labels import NODE_LABEL, SEARCH_LABEL
 from llmzero.controller.logs import Followers
 from llmzero.controller.metrics import (
@@ -27,6 +27,7 @@ from llmzero.controller.metrics import (
 from llmzero.controller.reconcile import Reconciler
 from llmzero.controller.storage import Claims
 from llmzero.controller.store import Key, Store
+from llmzero.controller.transport import ApiError
 from llmzero.controller.watch import KINDS
 from llmzero.telemetry import Snapshot
 

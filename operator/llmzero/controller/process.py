@@ -10,7 +10,7 @@ from typing import Any
 
 from prometheus_client import REGISTRY, start_http_server
 
-from llmzero.controller.kube import ApiError, Kube
+from llmzero.controller.kube import Kube
 from llmzero.controller.lease import Lease
 from llmzero.controller.metrics import WORK_QUEUE
 from llmzero.controller.operator import (
@@ -19,6 +19,7 @@ from llmzero.controller.operator import (
     Operator,
     Settings,
 )
+from llmzero.controller.transport import ApiError
 from llmzero.controller.watch import Watch
 from llmzero.telemetry import SearchCollector
 

@@ -15,9 +15,10 @@ from llmzero.controller.apply import conflict, status_patch
 from llmzero.controller.conditions import BLOCKED, ONE_NODE, find, with_condition
 from llmzero.controller.events import Events
 from llmzero.controller.jobs import job_name
-from llmzero.controller.kube import ApiError, Kube
+from llmzero.controller.kube import Kube
 from llmzero.controller.storage import Claim
 from llmzero.controller.store import Group, Key, Object, Store
+from llmzero.controller.transport import ApiError
 from llmzero.search.room import again_at, no_room
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,8 @@
 import time
 from dataclasses import dataclass
 
-from llmzero.controller.kube import ApiError, Kube
+from llmzero.controller.kube import Kube
+from llmzero.controller.transport import ApiError
 
 FRESH_SECONDS = 300.0
 MISSING_SECONDS = 10.0

@@ -7,7 +7,8 @@ from typing import Final
 
 from llmzero.api.search import TrainingSearch
 from llmzero.api.stage import StageNode
-from llmzero.controller.kube import ApiError, Kube, Object
+from llmzero.controller.kube import Kube
+from llmzero.controller.transport import ApiError, Object
 from llmzero.kubectl.searches import Seen, all_of, parsed, selector
 from llmzero.kubectl.trouble import Trouble
 

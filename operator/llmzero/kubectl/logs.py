@@ -5,9 +5,10 @@ import contextlib
 from collections.abc import Callable
 
 from llmzero.api.stage import StageNode
-from llmzero.controller.kube import ApiError, Kube, Object
+from llmzero.controller.kube import Kube
 from llmzero.controller.labels import ATTEMPT_LABEL, NODE_LABEL
 from llmzero.controller.pods import CONTAINER, PodView, pod_view
+from llmzero.controller.transport import ApiError, Object
 from llmzero.kubectl.searches import parsed
 
 AGAIN_SECONDS = 2.0

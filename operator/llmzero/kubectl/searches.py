@@ -8,8 +8,9 @@ from pydantic import ValidationError
 
 from llmzero.api.search import TrainingSearch
 from llmzero.api.stage import StageNode
-from llmzero.controller.kube import ApiError, Kube, Object, path
+from llmzero.controller.kube import Kube, path
 from llmzero.controller.labels import SEARCH_LABEL
+from llmzero.controller.transport import ApiError, Object
 from llmzero.kubectl.trouble import Mistake, Trouble
 
 T = TypeVar("T", TrainingSearch, StageNode)

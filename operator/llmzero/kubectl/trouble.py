@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from llmzero.api.base import GROUP
-from llmzero.controller.kube import ApiError
+from llmzero.controller.transport import ApiError
 
 _FORBIDDEN: Final = re.compile(
     r'User "(?P<user>[^"]*)" cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)" '

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from llmzero.controller.kube import ApiError
 from llmzero.controller.lease import LEASE_SECONDS, Lease, LeaseLost
+from llmzero.controller.transport import ApiError
 
 
 class FakeLeases:
