@@ -2,23 +2,22 @@
 
 import asyncio
 import hashlib
-import hmac
 import logging
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, cast
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import Field, ValidationError
+from pydantic import Field
 from pydantic.json_schema import models_json_schema
 
 from llmzero import __version__
 from llmzero.agent.decide import Decider
 from llmzero.agent.failures import LlmFailed
+from llmzero.agent.incoming import body, check_token, parsed, wait
 from llmzero.agent.llm import Llm
 from llmzero.agent.metrics import Metrics
 from llmzero.agent.prices import load_prices
@@ -26,18 +25,12 @@ from llmzero.agent.prompts import version
 from llmzero.agent.settings import AgentSettings, OutputMode
 from llmzero.api.base import Model
 from llmzero.api.proposals import Answered, ProposalRequest, VerdictAnswer, VerdictRequest
-from llmzero.client.judge import clean
-from llmzero.client.strict_json import BODY_BYTES, loads
 
 LOG = logging.getLogger(__name__)
-BODY_SECONDS = 30.0
-"""A request's body must be here within this time."""
 PROBE_PAUSES = (5.0, 15.0, 60.0, 300.0)
 """Seconds between tries to reach the model's endpoint at start."""
 
 _COMPONENT = "#/components/schemas/"
-
-QuestionT = TypeVar("QuestionT", ProposalRequest, VerdictRequest)
 
 
 class Readiness(Model):
@@ -82,7 +75,7 @@ def create_app(settings: AgentSettings, llm: Llm | None = None) -> FastAPI:
         await decider.aclose()
 
     def authorized(request: Request) -> None:
-        _check_token(settings, request)
+        check_token(settings.token_file, request)
 
     app = FastAPI(
         title="LLMZero agent service",
@@ -100,9 +93,9 @@ def create_app(settings: AgentSettings, llm: Llm | None = None) -> FastAPI:
         **_documented(ProposalRequest),
     )
     async def proposals(
-        raw: Annotated[bytes, Depends(_body)], seconds: Annotated[float, Depends(_wait)]
+        raw: Annotated[bytes, Depends(body)], seconds: Annotated[float, Depends(wait)]
     ) -> Answered:
-        question = _parsed(ProposalRequest, raw)
+        question = parsed(ProposalRequest, raw)
         seconds = min(seconds, settings.timeout_seconds)
         answered = await joined.run("proposal", raw, lambda: decider.propose(question, seconds))
         return cast(Answered, answered)
@@ -114,9 +107,9 @@ def create_app(settings: AgentSettings, llm: Llm | None = None) -> FastAPI:
         **_documented(VerdictRequest),
     )
     async def verdicts(
-        raw: Annotated[bytes, Depends(_body)], seconds: Annotated[float, Depends(_wait)]
+        raw: Annotated[bytes, Depends(body)], seconds: Annotated[float, Depends(wait)]
     ) -> VerdictAnswer:
-        question = _parsed(VerdictRequest, raw)
+        question = parsed(VerdictRequest, raw)
         seconds = min(seconds, settings.timeout_seconds)
         verdict = await joined.run("verdict", raw, lambda: decider.review(question, seconds))
         return cast(VerdictAnswer, verdict)
@@ -179,61 +172,6 @@ class _Joined:
 
 async def _awaited(work: Callable[[], Awaitable[Any]]) -> Any:
     return await work()
-
-
-async def _body(request: Request) -> bytes:
-    length = request.headers.get("Content-Length", "")
-    if length.isdecimal() and int(length[:20]) > BODY_BYTES:
-        raise HTTPException(413, f"at most {BODY_BYTES} bytes are read")
-    if request.headers.get("Content-Encoding", "identity") != "identity":
-        raise HTTPException(415, "compressed bodies are not read")
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for part in request.stream():
-                size += len(part)
-                if size > BODY_BYTES:
-                    raise HTTPException(413, f"at most {BODY_BYTES} bytes are read")
-                parts.append(part)
-    except TimeoutError:
-        raise HTTPException(408, f"the body must arrive within {BODY_SECONDS:g} s") from None
-    return b"".join(parts)
-
-
-def _wait(request: Request) -> float:
-    """Seconds of ``Prefer: wait=N`` (RFC 7240): how long the caller will listen."""
-    found = re.search(r"(?:^|[,;\s])wait=(\d{1,5})(?:[,;\s]|$)", request.headers.get("Prefer", ""))
-    return max(float(found[1]), 1.0) if found else float("inf")
-
-
-def _parsed(kind: type[QuestionT], raw: bytes) -> QuestionT:
-    try:
-        return kind.model_validate(loads(raw))
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)[:5]
-        fields = "; ".join(
-            f"{clean('.'.join(str(p) for p in e['loc']), 120)}: {clean(e['msg'], 160)}"
-            for e in found
-        )
-        raise HTTPException(422, fields) from None
-    except ValueError as error:
-        raise HTTPException(400, clean(str(error), 200)) from None
-
-
-def _check_token(settings: AgentSettings, request: Request) -> None:
-    if settings.token_file is None:
-        return
-    try:
-        tokens = settings.token_file.read_text().split()
-    except (OSError, UnicodeDecodeError):
-        tokens = []
-    if not tokens:
-        raise HTTPException(503, "the token file cannot be used", {"Retry-After": "5"})
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    matches = [hmac.compare_digest(given.strip().encode(), t.encode()) for t in tokens]
-    if scheme.lower() != "bearer" or not any(matches):
-        raise HTTPException(401, "a valid bearer token is needed", {"WWW-Authenticate": "Bearer"})
 
 
 def _readiness(settings: AgentSettings, decider: Decider) -> Readiness:

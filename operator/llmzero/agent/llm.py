@@ -13,28 +13,18 @@ from pydantic_ai import (
     Agent,
     BinaryContent,
     ModelRetry,
-    NativeOutput,
-    PromptedOutput,
     Tool,
     ToolOutput,
 )
-from pydantic_ai import models as ai_models
-from pydantic_ai.models.anthropic import AnthropicModel
-from pydantic_ai.models.openai import OpenAIChatModel
-from pydantic_ai.profiles import ModelProfile, merge_profile
-from pydantic_ai.profiles.openai import OpenAIModelProfile
-from pydantic_ai.providers.anthropic import AnthropicProvider
-from pydantic_ai.providers.openai import OpenAIProvider
-from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
-from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import RunContext
 from pydantic_ai.usage import RunUsage, UsageLimits
 
 from llmzero.agent.desk import Desk, Refused
 from llmzero.agent.failures import LlmFailed, failed
+from llmzero.agent.model import model, model_settings, output
 from llmzero.agent.prompts import Prompt
 from llmzero.agent.settings import MODES, AgentSettings, OutputMode
-from llmzero.agent.transport import PLACEHOLDER_KEY, GuardedTransport, tls_context
+from llmzero.agent.transport import GuardedTransport, tls_context
 from llmzero.api.proposals import ProposalAnswer
 
 LOG = logging.getLogger(__name__)
@@ -57,14 +47,6 @@ class LlmAnswer(Generic[Result]):
     result: Result
     repaired: bool
 
-
-_PLAIN_CHAT = OpenAIModelProfile(
-    openai_chat_supports_max_completion_tokens=False,
-    openai_chat_supports_multiple_system_messages=False,
-    supports_inline_system_prompts=False,
-)
-"""What every OpenAI-compatible server understands: many chat templates allow one system message,
-at the start."""
 
 MOST_CALLS = 16
 """Requests to the model in one turn of the skill-based agent."""
@@ -159,7 +141,7 @@ class Llm:
         counts the tokens, also of failures. Raises :class:`LlmFailed`.
         """
         agent: Agent[None, Any] = Agent(
-            self._model("tool"),
+            model(self._settings, "tool", self._http),
             output_type=[
                 ToolOutput(_corrected(desk.end_turn), name="end_turn"),
                 ToolOutput(_corrected(desk.finish), name="finish"),
@@ -170,8 +152,8 @@ class Llm:
                 for tool in (desk.list_stages, desk.read_metrics, desk.start_stage, desk.stop_stage)
             ],
             retries=1,
-            model_settings=self._model_settings(
-                "tool", BaseModel, self._settings.max_output_tokens
+            model_settings=model_settings(
+                self._settings, "tool", BaseModel, self._settings.max_output_tokens
             ),
         )
         limits = UsageLimits(
@@ -201,12 +183,15 @@ class Llm:
     ) -> LlmAnswer[Result]:
         judged: list[Judged[Result]] = []
         agent: Agent[None, Any] = Agent(
-            self._model(mode),
-            output_type=_output(mode, shape),
+            model(self._settings, mode, self._http),
+            output_type=output(mode, shape),
             instructions=prompt.system,
             retries=repairs,
-            model_settings=self._model_settings(
-                mode, shape, PROBE_TOKENS if shape is _Probe else self._settings.max_output_tokens
+            model_settings=model_settings(
+                self._settings,
+                mode,
+                shape,
+                PROBE_TOKENS if shape is _Probe else self._settings.max_output_tokens,
             ),
         )
 
@@ -233,48 +218,6 @@ class Llm:
         assert result is not None
         return LlmAnswer(result, repaired=usage.requests > 1)
 
-    def _model(self, mode: OutputMode) -> ai_models.Model[Any]:
-        settings = self._settings
-        output = ModelProfile(
-            supports_json_schema_output=mode == "json-schema",
-            supports_json_object_output=mode == "json-object",
-        )
-        if settings.provider == "anthropic":
-            return AnthropicModel(
-                settings.model,
-                provider=AnthropicProvider(
-                    api_key=PLACEHOLDER_KEY, base_url=settings.base_url, http_client=self._http
-                ),
-                profile=output,
-            )
-        if settings.base_url is None:
-            hosted = OpenAIProvider(api_key=PLACEHOLDER_KEY, http_client=self._http)
-            return OpenAIChatModel(settings.model, provider=hosted, profile=output)
-        compatible = OpenAICompatibleProvider(
-            "endpoint",
-            base_url=settings.base_url,
-            api_key=PLACEHOLDER_KEY,
-            http_client=self._http,
-        )
-        return OpenAIChatModel(
-            settings.model, provider=compatible, profile=merge_profile(_PLAIN_CHAT, output)
-        )
-
-    def _model_settings(
-        self, mode: OutputMode, shape: type[BaseModel], limit: int
-    ) -> ModelSettings:
-        settings = ModelSettings(
-            max_tokens=min(self._settings.max_output_tokens, limit),
-            max_retries=self._settings.retries,
-            framing_announcement="never",
-        )
-        if self._settings.temperature is not None:
-            settings["temperature"] = self._settings.temperature
-        if mode == "guided-json":
-            guide = {"type": "json_object", "schema": shape.model_json_schema()}
-            settings["extra_body"] = {"response_format": guide}
-        return settings
-
 
 def _corrected(tool: Callable[P, T]) -> Callable[P, T]:
     """The tool with its refusals as requests to the model to correct the call."""
@@ -297,11 +240,3 @@ def repair_request(problems: list[str]) -> str:
 
 def _accepted(draft: _Probe) -> Judged[_Probe]:
     return Judged(draft, [])
-
-
-def _output(mode: OutputMode, shape: type[BaseModel]) -> Any:
-    if mode == "json-schema":
-        return NativeOutput(shape, strict=True)
-    if mode == "tool":
-        return ToolOutput(shape, name="answer")
-    return PromptedOutput(shape)
