@@ -2,11 +2,17 @@
 
 Source of the claim: LLMZero (arXiv 2606.18388, abstract). Measured on the signs of the changes
 along paths from the root: how often a capacity step goes up, and how often a regularization step
-turns back the one before. The null of the second is the same changes in random order: of n signs
-with a up and b down, 2ab/n neighbours differ on average. A swing beyond that null is a fact, not
-yet a strategy: settings that are drawn independently from a range turn back more often, too.
+turns back the one before. A step that several paths share counts once. The null of the first is a
+fair coin, that of the second the same changes in random order: of n signs with a up and b down,
+2ab/n neighbours differ on average. A swing beyond that null is a fact, not yet a strategy: settings
+that are drawn independently from a range turn back more often, too.
+
+Paths share stages, so whole clusters are the sample: the interval is the ratio's by linearization
+with Student's t over clusters (Cochran, Sampling Techniques, 1977, 6.4), and nothing is decided
+below ``LEAST_CLUSTERS``.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,13 +25,15 @@ from llmzero.api.base import Scalar
 from llmzero.api.parameters import Parameter, Role
 from llmzero.api.search import TrainingSearch
 from llmzero.api.stage import Purpose, StageNode
-from llmzero.bench.statistics import COVERAGE, DRAWS, Interval
+from llmzero.bench.statistics import Interval, student
 from llmzero.report.path import path_to
 
 Verdict = Literal["holds", "fails", "undecided"]
 EVEN: Final = 0.5
 LEAST_STEPS: Final = 5
 """Below so many steps nothing is decided."""
+LEAST_CLUSTERS: Final = 6
+"""If each cluster leaned either way by a coin, five would all lean one way in 1 of 16 cases."""
 ONLY_UP: Final = ("initial", "continue", "rules", "explore", "replica", "finish")
 Tree = tuple[TrainingSearch, Sequence[StageNode]]
 Cluster = tuple[int, int]
@@ -34,12 +42,14 @@ Cluster = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """The non-zero changes of one parameter along one path: +1 up, -1 down."""
+    """The non-zero changes of one parameter along one path: +1 up, -1 down; with the stage that
+    made each."""
 
     parameter: str
     role: Role
     cluster: Cluster
     signs: tuple[int, ...]
+    stages: tuple[str, ...]
 
     @property
     def ups(self) -> int:
@@ -59,15 +69,17 @@ class Signs:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A share with its interval; ``steps`` is what it is a share of."""
+    """A share with its interval; ``steps`` is what it is a share of, ``clusters`` of how many the
+    sample consists."""
 
     found: Interval | None
     null: float
     steps: int
+    clusters: int
 
     @property
     def verdict(self) -> Verdict:
-        if self.found is None or self.steps < LEAST_STEPS:
+        if self.found is None or self.steps < LEAST_STEPS or self.clusters < LEAST_CLUSTERS:
             return "undecided"
         if self.found.low > self.null:
             return "holds"
@@ -129,10 +141,12 @@ def signs_of(search: TrainingSearch, path: Sequence[StageNode], cluster: Cluster
             continue
         values = [node.spec.parameters[parameter.name] for node in path]
         places = [parameter.to_unit(v) for v in values]
-        steps = np.diff(np.asarray(places))
-        signs = tuple(int(s) for s in np.sign(steps[np.abs(steps) > 1e-9]))
+        moves = np.diff(np.asarray(places))
+        changed = np.flatnonzero(np.abs(moves) > 1e-9).tolist()
+        signs = tuple(int(s) for s in np.sign(moves[changed]))
         if signs:
-            found.append(Signs(parameter.name, parameter.role, cluster, signs))
+            stages = tuple(path[i + 1].name for i in changed)
+            found.append(Signs(parameter.name, parameter.role, cluster, signs, stages))
     return found
 
 
@@ -147,34 +161,63 @@ def _ordered(parameter: Parameter) -> bool:
 
 
 def _measured(found: Sequence[Signs], paths: int) -> Principle:
-    capacity = [s for s in found if s.role is Role.CAPACITY]
-    swings = [s for s in found if s.role is Role.REGULARIZATION and len(s.signs) > 1]
-    pairs = sum(len(s.signs) - 1 for s in swings)
-    null = sum(s.expected_turns for s in swings) / pairs if pairs else 0.0
-    ups = _ratio([(s.cluster, s.ups, len(s.signs)) for s in capacity])
-    beyond = _ratio([(s.cluster, s.turns - s.expected_turns, len(s.signs) - 1) for s in swings])
-    turns = beyond and Interval(beyond.value + null, beyond.low + null, beyond.high + null)
+    ups: Counts = defaultdict(lambda: [0.0, 0.0])
+    turns: Counts = defaultdict(lambda: [0.0, 0.0])
+    null = 0.0
+    known: set[tuple[Cluster | str, ...]] = set()
+    for signs in found:
+        steps = list(zip(signs.stages, signs.signs, strict=True))
+        if signs.role is Role.CAPACITY:
+            for stage, sign in steps:
+                if _new(known, signs.cluster, signs.parameter, stage):
+                    _add(ups[signs.cluster], sign > 0, 1)
+        elif len(steps) > 1:
+            chance = signs.expected_turns / (len(steps) - 1)
+            for (before, was), (stage, now) in pairwise(steps):
+                if _new(known, signs.cluster, signs.parameter, before, stage):
+                    _add(turns[signs.cluster], (was != now) - chance, 1)
+                    null += chance
+    pairs = int(sum(whole for _, whole in turns.values()))
+    null = null / pairs if pairs else 0.0
+    beyond = _ratio(turns)
     return Principle(
         paths,
-        Share(ups, EVEN, sum(len(s.signs) for s in capacity)),
-        Share(turns, null, pairs),
+        Share(_ratio(ups), EVEN, int(sum(whole for _, whole in ups.values())), len(ups)),
+        Share(
+            beyond and Interval(beyond.value + null, beyond.low + null, beyond.high + null),
+            null,
+            pairs,
+            len(turns),
+        ),
     )
 
 
-def _ratio(counts: Sequence[tuple[Cluster, float, int]], seed: int = 0) -> Interval | None:
-    """Sum over sum with an interval by drawing clusters anew; None below two clusters."""
-    clusters: dict[Cluster, list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for cluster, part, whole in counts:
-        clusters[cluster][0] += part
-        clusters[cluster][1] += whole
-    sums = np.asarray(list(clusters.values()), dtype=np.float64)
-    if len(sums) < 2:
+Counts = dict[Cluster, list[float]]
+"""Part and whole of a share, by cluster."""
+
+
+def _new(known: set[tuple[Cluster | str, ...]], *step: Cluster | str) -> bool:
+    """Whether it is seen for the first time."""
+    fresh = step not in known
+    known.add(step)
+    return fresh
+
+
+def _add(count: list[float], part: float, whole: float) -> None:
+    count[0] += part
+    count[1] += whole
+
+
+def _ratio(counts: Counts) -> Interval | None:
+    """Sum over sum with its interval; None below three clusters."""
+    part, whole = np.asarray(list(counts.values()), dtype=np.float64).reshape(-1, 2).T
+    n = len(part)
+    if n < 3:
         return None
-    drawn = sums[np.random.default_rng(seed).integers(0, len(sums), (DRAWS, len(sums)))].sum(axis=1)
-    tail = (1 - COVERAGE) / 2
-    low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [tail, 1 - tail])
-    total = sums.sum(axis=0)
-    return Interval(float(total[0] / total[1]), float(low), float(high))
+    share = part.sum() / whole.sum()
+    spread = math.sqrt(n / (n - 1) * float(((part - share * whole) ** 2).sum())) / whole.sum()
+    half = student(n - 1) * spread
+    return Interval(float(share), float(share - half), float(share + half))
 
 
 def bound_to_grow(trees: Sequence[Tree]) -> bool:

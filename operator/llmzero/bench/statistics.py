@@ -5,6 +5,7 @@ interquartile means, stratified bootstrap intervals, probability of improvement.
 task; seeds are paired over the methods, so they are drawn together.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,11 +16,13 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 DRAWS: Final = 4000
 COVERAGE: Final = 0.95
+NORMAL: Final = 1.959964
+"""Quantile of the normal distribution for that coverage, both sides."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate with the ends of its bootstrap interval (95 %)."""
+    """An estimate with the ends of its 95 % interval."""
 
     value: float
     low: float
@@ -63,24 +66,57 @@ def bootstrap(
     drawn = [s[random.integers(0, len(s), (draws, len(s)))] for s in strata]
     found = np.sort(estimate(np.concatenate(drawn, axis=1), 1))
     tail = (1 - COVERAGE) / 2
-    low, high = np.quantile(found, [tail, 1 - tail])
+    # No interpolation: the ends may be infinite.
+    low, high = np.quantile(found, [tail, 1 - tail], method="inverted_cdf")
     value = estimate(np.concatenate(list(strata)), 0)
     return Interval(float(value), float(low), float(high))
 
 
-def improvement(ours: Sequence[Floats], theirs: Sequence[Floats], seed: int = 0) -> Interval:
-    """Probability that ours scores higher on a task and seed, ties counted half; paired."""
+def improvement(ours: Sequence[Floats], theirs: Sequence[Floats]) -> Interval:
+    """Probability that ours scores higher on a task and seed, ties counted half; paired.
+
+    With Wilson's interval for a share of independent pairs: a bootstrap of ten wins out of ten would
+    give [1, 1].
+    """
     wins = [(a > b).astype(np.float64) + 0.5 * (a == b) for a, b in zip(ours, theirs, strict=True)]
-    return bootstrap(wins, mean, seed)
+    return wilson(float(np.concatenate(wins).mean()), sum(map(len, wins)))
+
+
+def wilson(share: float, count: int) -> Interval:
+    """Source: Wilson, JASA 22 (1927); Brown, Cai and DasGupta, Statistical Science 16 (2001), eq. 4."""
+    z2 = NORMAL**2
+    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
+    half = math.sqrt(share * (1 - share) / count + z2 / (4 * count**2)) * NORMAL / (1 + z2 / count)
+    return Interval(share, middle - half, middle + half)
+
+
+def student(freedom: int) -> float:
+    """Quantile of Student's t for the coverage, both sides; off by 3 % at 2 degrees of freedom, by
+    less than 1 % from 3 on. Source: Abramowitz and Stegun, 26.7.5."""
+    z = NORMAL
+    terms = (
+        z,
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    return sum(term / float(freedom**power) for power, term in enumerate(terms))
 
 
 def lead(ours: Sequence[Floats], theirs: Sequence[Floats], seed: int = 0) -> Interval | None:
-    """Mean paired difference, as a share of their mean score; None where that is 0."""
-    scale = float(np.concatenate(list(theirs)).mean())
-    if scale == 0:
+    """Ratio of the mean scores, less 1; pairs are drawn together, so both means vary. None where
+    their mean is 0, an end that is infinite where that of a draw is."""
+    pairs = [np.stack([a, b], axis=-1) for a, b in zip(ours, theirs, strict=True)]
+    if not np.concatenate(pairs).mean(axis=0)[1]:
         return None
-    gaps = [(a - b) / scale for a, b in zip(ours, theirs, strict=True)]
-    return bootstrap(gaps, mean, seed)
+    return bootstrap(pairs, _ratio, seed)
+
+
+@np.errstate(divide="ignore")
+def _ratio(pairs: Floats, axis: int) -> Floats:
+    means = pairs.mean(axis=axis)
+    found: Floats = means[..., 0] / means[..., 1] - 1
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +129,8 @@ class Line:
     area: Interval
     """Interquartile mean of the area under the best-so-far curve."""
     lead: Interval | None
-    """By how much the reference leads, relative to this method; None for the reference, and where
-    this method scores 0."""
+    """By how much the reference's mean score is above this method's, relative to it; None for the
+    reference, and where this method scores 0."""
     improvement: Interval | None
     """Probability that the reference is better."""
 

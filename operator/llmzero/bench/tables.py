@@ -165,7 +165,7 @@ def _percent(found: Interval | None) -> str:
     """Bold where the interval leaves zero out; nothing for the reference itself."""
     if found is None:
         return ""
-    text = f"{found.value:+.0%} [{found.low:+.0%}, {found.high:+.0%}]"
+    text = f"{found.value:+.0%} [{found.low:+.0%}, {found.high:+.0%}]".replace("inf%", "∞")
     return f"**{text}**" if found.above_zero or found.below_zero else text
 
 

@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from llmzero.api.task import Task
 from llmzero.bench.principle import (
+    LEAST_CLUSTERS,
     Principle,
     Share,
     Tree,
@@ -17,6 +19,7 @@ from llmzero.bench.principle import (
 )
 from llmzero.cli.output import console, run_of
 
+_SAID = {"holds": "holds", "fails": "fails", "undecided": "is undecided"}
 _COLOURS = {"holds": "green", "fails": "red", "undecided": ""}
 
 
@@ -27,16 +30,35 @@ def analyze(
     by_task: dict[str, list[Tree]] = defaultdict(list)
     for directory in dirs:
         run = run_of(directory)
-        by_task[run.search.spec.task.name].append((run.search, list(run.nodes.values())))
+        by_task[_name(run.search.spec.task)].append((run.search, list(run.nodes.values())))
     for task, trees in by_task.items():
         searches = f"{len(trees)} search{'es' if len(trees) > 1 else ''}"
-        console.print(_table(f"{task}, {searches}", along_best(trees), along_all(trees)))
+        best, every = along_best(trees), along_all(trees)
+        console.print(_table(f"{task}, {searches}", best, every))
+        console.print(
+            f"The pattern {_SAID[best.verdict]} along the best paths, "
+            f"{_SAID[every.verdict]} along all paths.",
+            highlight=False,
+        )
+        few = min(every.capacity.clusters, every.regularization.clusters)
+        if few < LEAST_CLUSTERS:
+            console.print(
+                f"Nothing is decided on fewer than {LEAST_CLUSTERS} searches (best paths) or children "
+                "of the base model (all paths) with such steps.",
+                style="yellow",
+            )
         if bound_to_grow(trees):
             console.print(
                 "All transitions come from proposers that lower capacity only where memory ran "
                 "out: that capacity goes up is no evidence here.",
                 style="yellow",
             )
+
+
+def _name(task: Task) -> str:
+    """What tells one task from another: two data sets of one library are two."""
+    options = ", ".join(f"{key} {value}" for key, value in task.options.items())
+    return f"{task.name} ({options})" if options else task.name
 
 
 def _table(title: str, best: Principle, every: Principle) -> Table:

@@ -63,6 +63,8 @@ def bench(
 ) -> None:
     """Compare search methods at equal cost, in simulated worlds or (--task) by real training."""
     names = _names(methods)
+    if not names:
+        fail(f"--methods: found none, known are {', '.join(METHODS)}", Exit.USAGE)
     try:
         for name in [*names, reference]:
             method(name)
@@ -110,8 +112,9 @@ def _experiment(
         trained = Trained.of(files, directory, stages, tokens)
         return trained, list(trained.tasks)
     unknown = [w for w in families if w not in FAMILIES]
-    if unknown:
-        raise ValueError(f"--families: found {unknown[0]!r}, known are {', '.join(FAMILIES)}")
+    if unknown or not families:
+        found = repr(unknown[0]) if unknown else "none"
+        raise ValueError(f"--families: found {found}, known are {', '.join(FAMILIES)}")
     budget = stages or DEFAULT_STAGES, tokens or TOKENS
     return Simulated(*budget, depth, parallelism), families
 
@@ -159,6 +162,6 @@ def _number(found: Interval, digits: int = 3) -> str:
 
 
 def _percent(found: Interval) -> str:
-    text = f"{found.value:+.1%} [{found.low:+.1%}, {found.high:+.1%}]"
+    text = f"{found.value:+.1%} [{found.low:+.1%}, {found.high:+.1%}]".replace("inf%", "∞")
     colour = "green" if found.above_zero else "red" if found.below_zero else ""
     return f"[{colour}]{text}[/]" if colour else text

@@ -2,9 +2,19 @@
 
 import numpy as np
 import pytest
+from scipy.stats import t as student_t
 from scipy.stats import trim_mean
 
-from llmzero.bench.statistics import Interval, bootstrap, compare, improvement, iqm, lead, mean
+from llmzero.bench.statistics import (
+    Interval,
+    bootstrap,
+    compare,
+    improvement,
+    iqm,
+    lead,
+    mean,
+    student,
+)
 
 
 def test_the_interquartile_mean_is_the_mean_of_the_middle_half() -> None:
@@ -49,6 +59,34 @@ def test_a_comparison_is_paired_and_ties_count_half() -> None:
     ours, theirs = np.array([0.5, 0.6, 0.7, 0.4]), np.array([0.4, 0.6, 0.8, 0.3])
     assert improvement([ours], [theirs]).value == pytest.approx((1 + 0.5 + 0 + 1) / 4)
     assert lead([ours], [theirs]).value == pytest.approx((0.1 + 0 - 0.1 + 0.1) / 4 / 0.525)
+
+
+def test_ten_wins_of_ten_are_not_certainty() -> None:
+    found = improvement([np.ones(10)], [np.zeros(10)])
+    # Wilson's interval for 10 of 10, and for 5 of 10, from the literature's tables.
+    assert (found.value, found.low, found.high) == pytest.approx((1.0, 0.7225, 1.0), abs=1e-4)
+    half = improvement([np.array([1.0, 0.0] * 5)], [np.array([0.0, 1.0] * 5)])
+    assert (half.low, half.high) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+
+
+def test_students_quantile() -> None:
+    for freedom in range(3, 60):
+        assert student(freedom) == pytest.approx(student_t.ppf(0.975, freedom), rel=0.01)
+
+
+@pytest.mark.filterwarnings("error")
+def test_both_means_of_a_lead_vary() -> None:
+    """What we are held against may itself be luck: with it fixed, the interval was too narrow."""
+    random = np.random.default_rng(1)
+    hits, truth = 0, 1.0
+    for _ in range(200):
+        theirs = random.choice([0.25, 0.75], 20)
+        found = lead([np.ones(20)], [theirs])
+        hits += found.low <= truth <= found.high
+    assert 0.88 <= hits / 200 <= 0.99
+    rare = np.array([0.5] + [0.0] * 5)
+    found = lead([np.full(6, 0.9)], [rare])
+    assert found.value == pytest.approx(0.9 * 6 / 0.5 - 1) and found.high == np.inf
 
 
 def test_pairing_finds_a_small_lead_between_very_different_tasks() -> None:
