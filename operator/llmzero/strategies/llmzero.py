@@ -12,10 +12,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from llmzero.api.spec import SettingsMap
 from llmzero.api.stage import Provenance, StageNode
 from llmzero.rules.findings import acts
-from llmzero.rules.space import hopeless, known, local, shrunk, spread
+from llmzero.rules.space import hopeless
 from llmzero.search.budget import SHARES, SLACK, WARM, segments
 from llmzero.search.decisions import Create
 from llmzero.search.protocol import Proposed
@@ -23,20 +22,19 @@ from llmzero.search.rows import REPLICA, Kind
 from llmzero.search.selection import Selection
 from llmzero.search.tree import ROOT, Flags, Tree
 from llmzero.search.values import Values
-from llmzero.search.widening import ROOT_MOST, root_width
+from llmzero.search.widening import root_width
 from llmzero.strategies.finishing import ends_of_lines, in_segment, likeliest
 from llmzero.strategies.options import Options, boolean, division, one_of, share
 from llmzero.strategies.proposing import ProposingStrategy
 from llmzero.strategies.replicas import repetition, to_repeat
 from llmzero.strategies.schedule import source_option
-from llmzero.strategies.screening import KEPT_RUNGS, SCREEN_MOST, rung, rung_count
+from llmzero.strategies.screening import KEPT_RUNGS, SCREEN_MOST, root_setting, rung, rung_count
 from llmzero.strategies.stuck import spent, unmatched, untrained
 from llmzero.strategies.warm import WarmStart
 
 LINES = 2
 """Paths that are finished to the horizon."""
 DEFAULT_EXPLORE = 0.2
-TRIES = 16
 MOST_FRUITLESS = 8
 """Stages tried in vain for another transition, in one plan, before only those that were never
 continued are looked at: where most of the space failed, a plan stays quick."""
@@ -46,7 +44,7 @@ class LLMZero(ProposingStrategy):
     """Options ``explore``: share of random transitions among the changed children; ``replicas``:
     share of the budget for repeating leading transitions with other rollouts (in simulation it
     cost more than it gave, so none by default); ``warmStart``: a schedule document or the name of
-    a preset, whose line is tried first; ``shares``: how screen, tree and finish divide the budget.
+    a preset, whose line is tried first, to its end or until a stage of it fails; ``shares``: how screen, tree and finish divide the budget.
     ``branch: last`` and ``inFlight: false`` switch a part off, for ablations."""
 
     OPTIONS: ClassVar[Options] = {
@@ -82,7 +80,7 @@ class LLMZero(ProposingStrategy):
         repeated = to_repeat(self.tree, self.values, self.replicas)
         if repeated is not None:
             return (Create(repetition(self.tree, repeated)),)
-        return self._screened() or self._finishing() or self._selected()
+        return self._known_line() or self._screened() or self._finishing() or self._selected()
 
     def questions(self) -> Sequence[Proposed]:
         """Ahead of need, about stages whose first children are under way: their answers are there
@@ -97,6 +95,43 @@ class LLMZero(ProposingStrategy):
                 if question is not None:
                     found.append(question)
         return found
+
+    # A schedule to begin with ---------------------------------------------------------------
+
+    def _known_line(self) -> Sequence[Proposed]:
+        """The next stage on the line of the schedule that the search starts from."""
+        line = [] if self.warm is None or self.manual else self.warm.line(self.tree)
+        if self.warm is None or not line or not self.can_branch(line[-1]):
+            return ()
+        row = self.tree.rows[line[-1]]
+        if self.warm.over(row.begin + (row.tip or 0)):
+            return ()
+        if self.warm.after([self.tree.rows[i] for i in line]) is not None:
+            node = self._warm(line[-1])
+            return () if node is None else (Create(node),)
+        if self.tree.continued[line[-1]]:
+            return ()
+        why = f"on the line of the schedule {self.warm.name}"
+        return (Create(self.going_on(line[-1], "schedule", why, "tree")),)
+
+    def _warm(self, index: int) -> StageNode | None:
+        """The next stage of the schedule that the search starts from, below its line."""
+        tree, row = self.tree, self.tree.rows[index]
+        if self.warm is None or self.manual or row.kind is not Kind.VALUED or row.tip is None:
+            return None
+        follows = self.warm.after([tree.rows[i] for i in tree.path(index)])
+        if follows is None or hopeless(self.search.spec.parameters, follows[1], self.failures):
+            return None
+        leg, point = follows
+        why = "; ".join([f"stage {leg.place} of the schedule {self.warm.name}", *leg.notes])
+        return self._child(
+            index,
+            row.tip,
+            point,
+            Provenance(proposer="schedule", rationale=why[:2048]),
+            carry_optimizer=leg.carry_optimizer,
+            carry_reference=leg.carry_reference,
+        )
 
     # Screening ------------------------------------------------------------------------------
 
@@ -143,38 +178,11 @@ class LLMZero(ProposingStrategy):
         turn."""
         if not self.affords(self.rung_steps):
             return None
-        number = self.tree.next_number(ROOT)
-        found = self._root_setting(number)
+        found = root_setting(self.tree, self.warm, self.failures)
         if found is None:
             return None
         point, provenance = found
         return self.root_stage(point, provenance, self.rung_steps, "screen")
-
-    def _root_setting(self, number: int) -> tuple[SettingsMap, Provenance] | None:
-        parameters = self.search.spec.parameters
-        if not self.tree.children(ROOT):
-            initial: SettingsMap = {p.name: p.clip(p.initial) for p in parameters}
-            return initial, Provenance(proposer="initial", rationale="the declared initial values")
-        taken = [self.tree.rows[i].parameters for i in self.tree.children(ROOT)]
-        if self.warm is not None and not known(parameters, self.warm.first, taken):
-            why = f"how the schedule {self.warm.name} begins"
-            return self.warm.first, Provenance(proposer="schedule", rationale=why)
-        turn, of_turn = divmod(number - 1, 3)
-        for attempt in range(TRIES):
-            again = attempt * ROOT_MOST
-            if of_turn == 0:
-                point, why = local(parameters, turn + again, self.seed)
-            else:
-                point = spread(parameters, 2 * turn + of_turn - 1 + again, self.seed)
-                why = "an even spread of the space"
-            if hopeless(parameters, point, self.failures):
-                point = shrunk(parameters, point, self.failures)
-                why += ", with less capacity because memory ran out"
-            if not known(parameters, point, taken) and not hopeless(
-                parameters, point, self.failures
-            ):
-                return point, Provenance(proposer="explore", rationale=why)
-        return None
 
     def _by_promise(self, indices: Sequence[int]) -> list[int]:
         """Best first, by value and by what the features say of what is still to come: a quarter
@@ -277,25 +285,6 @@ class LLMZero(ProposingStrategy):
             why = "the same settings carried on: what every change is compared with"
             return (Create(self.going_on(index, "continue", why, "tree")),)
         return self.transition(index)
-
-    def _warm(self, index: int) -> StageNode | None:
-        """The next stage of the schedule that the search starts from, below its line."""
-        tree, row = self.tree, self.tree.rows[index]
-        if self.warm is None or self.manual or row.kind is not Kind.VALUED or row.tip is None:
-            return None
-        follows = self.warm.after([tree.rows[i] for i in tree.path(index)])
-        if follows is None or hopeless(self.search.spec.parameters, follows[1], self.failures):
-            return None
-        leg, point = follows
-        why = "; ".join([f"stage {leg.place} of the schedule {self.warm.name}", *leg.notes])
-        return self._child(
-            index,
-            row.tip,
-            point,
-            Provenance(proposer="schedule", rationale=why[:2048]),
-            carry_optimizer=leg.carry_optimizer,
-            carry_reference=leg.carry_reference,
-        )
 
 
 def _paid_by_finish(step: Proposed) -> Proposed:

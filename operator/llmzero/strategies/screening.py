@@ -1,9 +1,16 @@
-"""How many short first stages there are, how long they are, and how many of them go on."""
+"""The short first stages: how many there are, how long they are, how many go on, what they try."""
 
 import math
+from collections.abc import Sequence
 
+from llmzero.api.proposals import Infeasible
+from llmzero.api.spec import SettingsMap
+from llmzero.api.stage import Provenance
+from llmzero.rules.space import hopeless, known, local, shrunk, spread
 from llmzero.search.budget import SLACK
+from llmzero.search.tree import ROOT, Tree
 from llmzero.search.widening import ROOT_MOST
+from llmzero.strategies.warm import WarmStart
 
 RUNG = 0.25
 """Length of a screening rung, in stages. Source: reference, "Why a tree loses", 1."""
@@ -11,6 +18,7 @@ KEPT_RUNGS = 0.25
 """Share of the rungs that is continued to a full stage."""
 SCREEN_MOST = 0.5
 """Screening never takes more of the budget than this, so that a path can grow [ours]."""
+TRIES = 16
 
 
 def rung(stage_steps: int, eval_every: int) -> int:
@@ -37,3 +45,34 @@ def rung_count(stages: float, length: float, width: int, share: float) -> int:
         if screening_cost(n, length) <= SCREEN_MOST * stages + SLACK
     ]
     return max(min(max([*fits[-1:], width]), max(most, default=1)), 1)
+
+
+def root_setting(
+    tree: Tree, warm: WarmStart | None, failures: Sequence[Infeasible]
+) -> tuple[SettingsMap, Provenance] | None:
+    """The next settings at the root, and why: the initial ones, those that a schedule begins with,
+    then in turn a move around the initial ones and two of an even spread. None where nothing new is
+    found."""
+    spec, number = tree.search.spec, tree.next_number(ROOT)
+    parameters, seed = spec.parameters, spec.strategy.seed
+    if not tree.children(ROOT):
+        initial: SettingsMap = {p.name: p.clip(p.initial) for p in parameters}
+        return initial, Provenance(proposer="initial", rationale="the declared initial values")
+    taken = [tree.rows[i].parameters for i in tree.children(ROOT)]
+    if warm is not None and not known(parameters, warm.first, taken):
+        why = f"how the schedule {warm.name} begins"
+        return warm.first, Provenance(proposer="schedule", rationale=why)
+    turn, of_turn = divmod(number - 1, 3)
+    for attempt in range(TRIES):
+        again = attempt * ROOT_MOST
+        if of_turn == 0:
+            point, why = local(parameters, turn + again, seed)
+        else:
+            point = spread(parameters, 2 * turn + of_turn - 1 + again, seed)
+            why = "an even spread of the space"
+        if hopeless(parameters, point, failures):
+            point = shrunk(parameters, point, failures)
+            why += ", with less capacity because memory ran out"
+        if not known(parameters, point, taken) and not hopeless(parameters, point, failures):
+            return point, Provenance(proposer="explore", rationale=why)
+    return None

@@ -55,6 +55,37 @@ def test_the_line_of_the_schedule_is_in_the_tree() -> None:
     assert len(nodes) > len(found) + 5, "and the search searched"
 
 
+def test_the_line_is_followed_to_its_end_before_others_go_on() -> None:
+    nodes = grown(SCHEDULE)
+    by_name = {n.name: n for n in nodes}
+    last = next(n for n in line(nodes) if n.spec.parameters["learning_rate"] == 2e-6)
+    path = [last]
+    while path[-1].spec.parent:
+        path.append(by_name[path[-1].spec.parent])
+    assert [n.spec.provenance.proposer for n in path] == ["schedule"] * len(path)
+    # A rung, the rest of its stage, and one stage for each of the schedule's changes.
+    assert sum(n.spec.steps for n in reversed(path)) == 300
+    begun = [n for n in nodes if n.status.sequence is not None]
+    begun.sort(key=lambda n: n.status.sequence or 0)
+    others = [n for n in begun if n.spec.path.count("-") > 1 and n not in line(nodes)]
+    assert begun.index(last) < min(begun.index(n) for n in others)
+
+
+def test_a_stage_that_only_resets_is_a_stage_of_the_line() -> None:
+    """ProRL hands the reference over at settings that stay."""
+    resets = {
+        **SCHEDULE,
+        "stages": [
+            {"steps": 100, "parameters": {"learning_rate": 8e-5}},
+            {"steps": 100, "parameters": {}, "carryOptimizer": False, "carryReference": False},
+        ],
+    }
+    first, rest, second = (n for n in line(grown(resets)))
+    assert rest.spec.carry_optimizer and rest.spec.carry_reference
+    assert not second.spec.carry_optimizer and not second.spec.carry_reference
+    assert second.spec.parent == rest.name and second.spec.parameters == first.spec.parameters
+
+
 def test_the_line_is_no_constraint() -> None:
     """Initial settings are tried too, and the schedule's stages may be stopped as any other."""
     nodes = grown(SCHEDULE)
