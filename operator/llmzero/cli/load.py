@@ -35,7 +35,10 @@ def check(file: Path, strategy: str | None = None) -> tuple[TrainingSearch | Non
             spec["strategy"]["name"] = strategy
             spec["strategy"].pop("options", None)
     _inline_schedule(document, file)
-    return problems(document, strategies.check_options)
+    search, found = problems(document, strategies.check_options)
+    if search is not None and all(p.warning for p in found):
+        found += [Problem(*note, warning=True) for note in strategies.unfitting(search.spec)]
+    return search, found
 
 
 def _inline_schedule(document: dict[str, Any], file: Path) -> None:

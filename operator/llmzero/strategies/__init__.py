@@ -16,7 +16,7 @@ from llmzero.strategies.llmzero import LLMZero
 from llmzero.strategies.options import Options, problems
 from llmzero.strategies.pbt import PBT
 from llmzero.strategies.random_search import RandomSearch
-from llmzero.strategies.schedule import Schedule
+from llmzero.strategies.schedule import Schedule, unfitting
 from llmzero.strategies.skill import SkillAgent
 from llmzero.strategies.tpe import TPESearch
 
@@ -53,7 +53,9 @@ def check_options(name: str, options: Mapping[str, Any]) -> list[str]:
         return [f"strategy.name: found {name!r}, allowed are {allowed}"]
     if strategy is TPESearch and find_spec("optuna") is None:
         return ["strategy.name: tpe needs Optuna, which is not installed: pip install llmzero[tpe]"]
-    return problems(options, strategy.OPTIONS, name)
+    found = problems(options, strategy.OPTIONS, name)
+    wrong = strategy.together(options)
+    return [*found, f"strategy.options: {wrong}"] if wrong else found
 
 
-__all__ = ["STRATEGIES", "Options", "check_options", "plan"]
+__all__ = ["STRATEGIES", "Options", "check_options", "plan", "unfitting"]

@@ -27,6 +27,11 @@ class BaseStrategy:
 
     OPTIONS: ClassVar[Options] = {}
 
+    @classmethod
+    def together(cls, options: Mapping[str, Any]) -> str | None:
+        """What is wrong with the options beside each other, each being right by itself."""
+        return None
+
     def __init__(self, tree: Tree, values: Values) -> None:
         self.tree, self.values, self.search = tree, values, tree.search
         self.seed = tree.search.spec.strategy.seed

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 from pydantic import ValidationError
 
 from llmzero.api.schedule import ScheduleDocument
-from llmzero.api.spec import SettingsMap
+from llmzero.api.spec import SearchSpec, SettingsMap
 from llmzero.api.stage import Provenance, StageNode
+from llmzero.search.budget import WARM
 from llmzero.search.decisions import Create, MarkAudit, Review, Stop
 from llmzero.search.nodes import train_node
 from llmzero.search.protocol import Proposed
@@ -16,7 +17,7 @@ from llmzero.search.rows import Kind
 from llmzero.search.tree import ROOT
 from llmzero.strategies.base import BaseStrategy
 from llmzero.strategies.options import Options, one_of
-from llmzero.strategies.presets import PRESETS, preset
+from llmzero.strategies.presets import PRESETS, loaded
 from llmzero.strategies.replay import Leg, legs
 
 _FIELDS = ("parameters", "steps", "carryOptimizer", "carryReference")
@@ -72,6 +73,21 @@ def source_option(value: Any) -> str | None:
     return None
 
 
+def unfitting(spec: SearchSpec) -> list[tuple[str, str, str]]:
+    """What of the schedule that a search replays, or starts from, does not fit it and is left out
+    or moved: the option's path, the schedule and a sentence each. The options are valid."""
+    options = spec.strategy.options
+    found = []
+    for key in ("from", WARM):
+        if key in options:
+            document = loaded(options[key])
+            parts = legs(document, spec, options.get("values", "auto"))
+            notes = dict.fromkeys(note for leg in parts for note in leg.notes)
+            path = f"spec.strategy.options.{key}"
+            found += [(path, f"schedule {document.name}", note) for note in notes]
+    return found
+
+
 class Schedule(BaseStrategy):
     """``stages``: for each stage its parameters (those left out stay as they were), steps (default
     a full stage), carryOptimizer and carryReference. Or ``from``: a schedule document (or the name
@@ -86,6 +102,14 @@ class Schedule(BaseStrategy):
         "from": source_option,
         "values": one_of("auto", "absolute", "relative"),
     }
+
+    @classmethod
+    def together(cls, options: Mapping[str, Any]) -> str | None:
+        given = [name for name in ("stages", "from") if name in options]
+        if len(given) == 1:
+            return None
+        found = "both stages and from" if given else "neither stages nor from"
+        return f"found {found}; strategy schedule needs one of them"
 
     def propose(self) -> Sequence[Proposed]:
         index, done = ROOT, 0
@@ -107,9 +131,7 @@ class Schedule(BaseStrategy):
     def _legs(self) -> list[Leg]:
         given = self.options.get("from")
         if given is not None:
-            document = preset(given) if isinstance(given, str) else None
-            document = document or ScheduleDocument.model_validate(dict(given))
-            return legs(document, self.search.spec, self.options.get("values", "auto"))
+            return legs(loaded(given), self.search.spec, self.options.get("values", "auto"))
         return [
             Leg(
                 place,

@@ -66,6 +66,16 @@ def test_a_preset_needs_no_file(call: Call, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
 
 
+def test_what_of_a_preset_does_not_fit_is_a_warning(call: Call, tmp_path: Path) -> None:
+    """DAPO without its clip-higher and its loss is two settings: a user must know before."""
+    result = call("validate", replaying(tmp_path, "dapo"))
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.stderr.split())
+    assert "options.from: found schedule dapo; epsilon_high is not searched here: left out" in said
+    result = call("validate", replaying(tmp_path, "prorl", "llmzero", "warmStart"))
+    assert "options.warmStart: found schedule prorl; epsilon_high is not" in result.stderr
+
+
 def test_a_search_starts_from_a_file_too(
     call: Call, finished: tuple[Path, Result], tmp_path: Path
 ) -> None:

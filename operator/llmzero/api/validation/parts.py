@@ -86,6 +86,15 @@ class Parts:
             if parameter.name.startswith(prefix):
                 yield f"spec.parameters[{i}]", parameter.name.removeprefix(prefix), parameter
 
+    def scheduled(self) -> Iterator[tuple[str, str, Any]]:
+        """(path, name, value) of what the stages of a schedule set."""
+        if self.strategy is None or self.strategy.name != "schedule":
+            return
+        stages = self.strategy.options.get("stages")
+        for i, stage in enumerate(stages if isinstance(stages, list) else []):
+            for name, value in _mapping(_mapping(stage).get("parameters")).items():
+                yield f"spec.strategy.options.stages[{i}].parameters.{name}", name, value
+
 
 def _read(model: type[M], value: Any) -> M | None:
     try:

@@ -32,6 +32,12 @@ def setting_problems(parts: Parts) -> Iterator[Problem]:
         else:
             wrong = list(_field(f"{path}.name", parameter.name))
             yield from wrong or _searched(path, parameter)
+    for path, name, value in parts.scheduled():
+        if name.startswith((TASK, REWARD)):
+            yield from _declared(path, name, value, parts)
+        else:
+            wrong = list(_field(path, name))
+            yield from wrong or _value(path, name, value)
 
 
 def _field(path: str, name: str) -> Iterator[Problem]:
@@ -49,6 +55,18 @@ def _value(path: str, name: str, value: Any) -> Iterator[Problem]:
     wrong = value_problem(name, value)
     if wrong is not None:
         yield Problem(path, show(value), wrong)
+
+
+def _declared(path: str, name: str, value: Any, parts: Parts) -> Iterator[Problem]:
+    """What a schedule sets of the task or a reward: its range is that of spec.parameters."""
+    known = {p.name: p for _, p in parts.parameters}
+    if name in known:
+        wrong = known[name].problem_with(value)
+        if wrong is not None:
+            yield Problem(path, show(value), wrong)
+    elif parts.whole:
+        near = hint(name, known)
+        yield Problem(path, show(name), f"declare it in spec.parameters, with its range{near}")
 
 
 def _searched(path: str, parameter: Parameter) -> Iterator[Problem]:

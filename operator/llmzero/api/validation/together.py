@@ -50,6 +50,9 @@ class Reach:
             ends = [parameter.min, parameter.max, parameter.initial]
             values[parameter.name] = list(parameter.choices or ends)
             paths[parameter.name] = f"spec.parameters[{i}]"
+        for path, name, value in parts.scheduled():
+            values.setdefault(name, []).append(value)
+            paths[name] = f"{paths[name]}, {path}" if name in paths else path
         usable = {n for n in values if n in FIELDS and not owned(n)}
         return cls(
             {n: [v for v in values[n] if value_problem(n, v) is None] for n in usable},

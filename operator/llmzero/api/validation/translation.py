@@ -42,6 +42,8 @@ def _problems(error: Any) -> list[Problem]:
         known = _known_fields(location[:-1])
         near = hint(location[-1], known)
         others = f"; known: {', '.join(known)}" if known and not near else ""
+        if location[:-1] == ["spec", "strategy"] and not near:
+            others += f". Is it an option of the strategy? options: {{{location[-1]}: ...}}"
         return [Problem(path, "an unknown field", f"there is no such field{near or others}")]
     if kind == "missing":
         return [Problem(path, "nothing", "a value is needed")]

@@ -1,8 +1,9 @@
 """Published schedules, each a document with its sources: constant data of this package."""
 
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
-from typing import Final
+from typing import Any, Final
 
 from llmzero.api.manifest import read_documents
 from llmzero.api.schedule import ScheduleDocument
@@ -18,3 +19,8 @@ def preset(name: str) -> ScheduleDocument:
     text = resources.files(__name__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     (document,) = read_documents(text)
     return ScheduleDocument.model_validate(document)
+
+
+def loaded(given: str | Mapping[str, Any]) -> ScheduleDocument:
+    """The schedule that an option holds, or names. Raises ValidationError, KeyError."""
+    return preset(given) if isinstance(given, str) else ScheduleDocument.model_validate(dict(given))
