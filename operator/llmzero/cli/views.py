@@ -156,7 +156,7 @@ def strategy_table(search: TrainingSearch, nodes: Sequence[StageNode]) -> Table:
             values = ", ".join(f"{k} {number(v)}" for k, v in node.spec.parameters.items())
         table.add_row(
             node.spec.path,
-            str(node.status.step or node.spec.steps),
+            str(step.steps),
             escape(values or changed(node)),
             escape(node.spec.provenance.rationale or node.spec.provenance.proposer),
             score(node.status.result),

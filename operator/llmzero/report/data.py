@@ -7,7 +7,7 @@ from typing import Any
 from llmzero.api.search import TrainingSearch
 from llmzero.api.stage import Purpose, StageNode
 from llmzero.report.layout import tidy
-from llmzero.report.path import path_to
+from llmzero.report.path import best_path
 
 ROOT = "base"
 
@@ -79,7 +79,10 @@ def page_data(search: TrainingSearch, nodes: Sequence[StageNode]) -> dict[str, A
         "status": {k: v for k, v in status.items() if k != "conditions"},
         "budget": search.spec.budget.dump(),
         "best": best.node if best else None,
-        "bestPath": [n.name for n in path_to(stages, best.node if best else None)],
+        "bestPath": [
+            {"name": s.node.name, "steps": s.steps, "gain": _round(s.gain)}
+            for s in best_path(search, stages)
+        ],
         "root": {"column": 0, "row": places[ROOT].row},
         "stages": [
             {**_stage(n), "column": places[n.name].column, "row": places[n.name].row}

@@ -40,7 +40,7 @@ function drawTree() {
   const width = left + columns * W + 140, height = top + rows * H + 34;
   const picture = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}` });
   const at = (p) => [left + p.column * W, top + p.row * H];
-  const onBest = new Set(D.bestPath);
+  const onBest = new Set(D.bestPath.map((p) => p.name));
   const edges = svg("g"), dots = svg("g");
   for (const s of D.stages) {
     const [x1, y1] = at(byName.get(s.parent) || D.root), [x2, y2] = at(s), m = (x1 + x2) / 2;
@@ -147,10 +147,10 @@ function drawRest() {
   document.title = `${D.search} · LLMZero`;
   document.getElementById("title").textContent = D.search;
   document.getElementById("summary").textContent = `${D.task} on ${D.model} · ${st.phase}${st.message ? " · " + st.message : ""}`;
-  const path = D.bestPath.map((n) => byName.get(n));
+  const path = D.bestPath.map((p) => ({ ...byName.get(p.name), ...p }));
   document.getElementById("strategy").replaceChildren(path.length ? table(["stage", "steps", "what changed", "why", "value", "gain"], path.map((s, i) => [s.path, show(s.steps),
     s.changes.map(changeText).join(", ") || (i ? "–" : "initial settings"), s.why, score(s.value, s.se),
-    i && s.value !== null && path[i - 1].value !== null ? (s.value - path[i - 1].value >= 0 ? "+" : "") + (s.value - path[i - 1].value).toFixed(3) : "–"]), [1, 4, 5]) : el("p", { class: "soft" }, "No stage has a value yet."));
+    s.gain === null ? "–" : (s.gain >= 0 ? "+" : "") + s.gain.toFixed(3)]), [1, 4, 5]) : el("p", { class: "soft" }, "No stage has a value yet."));
   const lines = document.getElementById("timelines");
   for (const p of D.parameters) {
     let x = 0;

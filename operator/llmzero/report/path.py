@@ -9,10 +9,14 @@ from llmzero.api.stage import Purpose, StageNode
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One stage of a path with its gain over the stage before (None for the first)."""
+    """One stage of a path, as far as the path takes it."""
 
     node: StageNode
+    steps: int
+    """Up to the checkpoint that the next stage starts from."""
     gain: float | None
+    """At the stage's end, over the evaluation of the checkpoint that it started from; None for the
+    first, and where one of the two is not known."""
 
 
 def path_to(nodes: Sequence[StageNode], name: str | None) -> list[StageNode]:
@@ -29,11 +33,26 @@ def path_to(nodes: Sequence[StageNode], name: str | None) -> list[StageNode]:
 def best_path(search: TrainingSearch, nodes: Sequence[StageNode]) -> list[Step]:
     """The path to ``status.best``, each stage with its gain in units of the objective."""
     best = search.status.best
-    steps: list[Step] = []
-    before: float | None = None
-    for node in path_to(nodes, best.node if best else None):
-        value = node.status.result.value if node.status.result else None
-        gain = value - before if value is not None and before is not None else None
-        steps.append(Step(node, gain))
-        before = value if value is not None else before
-    return steps
+    path = path_to(nodes, best.node if best else None)
+    return [
+        Step(node, steps_taken(node, below), _gain(node, above))
+        for above, node, below in zip([None, *path], path, [*path[1:], None], strict=False)
+    ]
+
+
+def steps_taken(node: StageNode, below: StageNode | None) -> int:
+    """Steps of a stage up to the checkpoint that ``below`` starts from, or to its own last one."""
+    if below is not None and below.spec.start is not None:
+        return below.spec.start.step
+    return max(node.status.checkpoints, default=node.status.step or node.spec.steps)
+
+
+def _gain(node: StageNode, above: StageNode | None) -> float | None:
+    result, start = node.status.result, node.spec.start
+    ended = above.status.result if above is not None else None
+    if above is None or ended is None or result is None:
+        return None
+    if start is None or start.step == ended.step:
+        return result.value - ended.value
+    scores = {s.step: s.value for s in above.status.curve.scores}
+    return result.value - scores[start.step] if start.step in scores else None

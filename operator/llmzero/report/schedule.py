@@ -7,7 +7,7 @@ from llmzero.api.parameters import Parameter
 from llmzero.api.schedule import FoundIn, Relative, ScheduleDocument, ScheduleStage, Seen
 from llmzero.api.search import TrainingSearch
 from llmzero.api.stage import StageNode
-from llmzero.report.path import path_to
+from llmzero.report.path import path_to, steps_taken
 from llmzero.strategies.replay import relative
 
 FEATURES: Final = (
@@ -72,8 +72,6 @@ def _stage(
     below: StageNode | None,
     space: dict[str, Parameter],
 ) -> ScheduleStage:
-    ran = below.spec.start.step if below is not None and below.spec.start else None
-    tip = max(node.status.checkpoints, default=node.status.step or node.spec.steps)
     changed = dict(node.spec.parameters)
     if above is not None:
         changed = {k: v for k, v in changed.items() if above.spec.parameters.get(k) != v}
@@ -84,7 +82,7 @@ def _stage(
             twins[name] = twin
     why = node.spec.provenance
     return ScheduleStage(
-        steps=max(tip if ran is None else ran, 1),
+        steps=max(steps_taken(node, below), 1),
         parameters={**changed},
         relative=twins,
         carry_optimizer=node.spec.carry_optimizer,

@@ -4,14 +4,25 @@ import json
 import re
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llmzero.api.search import Best, TrainingSearch
-from llmzero.api.stage import Cost, Outcome, Phase, Provenance, Result, StageNode, StageStatus
+from llmzero.api.stage import (
+    CheckpointRef,
+    Cost,
+    Outcome,
+    Phase,
+    Provenance,
+    Result,
+    StageNode,
+    StageStatus,
+)
 from llmzero.report import render
 from llmzero.report.layout import tidy
 from llmzero.report.path import best_path, path_to
+from llmzero.report.schedule import schedule_of
 from tests.unit.builders import curve, search, stage
 
 
@@ -47,7 +58,7 @@ NODES = [finished(0.5), finished(0.6, "0-0"), finished(0.8, "0-1"), finished(0.4
 def test_the_page_holds_every_stage_and_the_best_path() -> None:
     embedded = data(render(found(), NODES))
     assert [s["path"] for s in embedded["stages"]] == ["0", "0-0", "0-1", "1"]
-    assert embedded["bestPath"] == ["test-0", "test-0-1"]
+    assert [p["name"] for p in embedded["bestPath"]] == ["test-0", "test-0-1"]
     assert embedded["stages"][2]["value"] == 0.8
     assert "kind: TrainingSearch" in embedded["manifest"]
 
@@ -84,6 +95,20 @@ def test_the_gain_of_a_stage_is_against_the_one_before() -> None:
     assert steps[1].gain is not None
     assert abs(steps[1].gain - 0.3) < 1e-9
     assert path_to(NODES, "gone") == []
+
+
+def test_a_stage_counts_up_to_the_checkpoint_that_the_next_starts_from() -> None:
+    """In the table, in the page's timelines and in an export alike."""
+    above = finished(0.5)
+    scores = curve({0: 0.3, 20: 0.4, 40: 0.5})
+    above = above.with_(status=above.status.with_(curve=scores, checkpoints=[20, 40]))
+    below = finished(0.8, "0-1", start=CheckpointRef(node=above.name, step=20))
+    steps = best_path(found(), [above, below])
+    assert [s.steps for s in steps] == [20, 40]
+    assert steps[1].gain == pytest.approx(0.4), "over the checkpoint at step 20, not the end"
+    document = schedule_of(found(), [above, below])
+    assert [s.steps for s in document.stages] == [20, 40]
+    assert [p["steps"] for p in data(render(found(), [above, below]))["bestPath"]] == [20, 40]
 
 
 @given(st.lists(st.integers(0, 30), max_size=40))
