@@ -11,6 +11,7 @@ with a part switched off.
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -83,12 +84,21 @@ def task_table(task: str, methods: Mapping[str, Columns]) -> str:
         "P(llmzero better)",
         "10⁶ tokens",
     )
-    base = ours[OURS]["base"][0]
-    if {b for columns in ours.values() for b in columns["base"]} != {base}:
-        raise ValueError(f"{task}: its searches began with more than one base model")
     words = " Too few for intervals." if few else ""
-    said = f"Paired seeds: {seeds}.{words} The base model scores {base:.3f}."
+    said = f"Paired seeds: {seeds}.{words} {_bases(task, ours)}"
     return f"{said}\n\n{_markdown(head, rows)}"
+
+
+def _bases(task: str, ours: Mapping[str, Columns]) -> str:
+    """What the base model scores. Machines may make different ones; a pair must not."""
+    bases = list(ours[OURS]["base"])
+    if any(list(columns["base"]) != bases for columns in ours.values()):
+        raise ValueError(f"{task}: the searches of one seed began with more than one base model")
+    counts = Counter(bases).most_common()
+    if len(counts) == 1:
+        return f"The base model scores {bases[0]:.3f}."
+    parts = (f"{base:.3f} (on {count} of the seeds)" for base, count in counts)
+    return f"The base model scores {' and '.join(parts)}: made by machines that round differently."
 
 
 def summary_table(results: Results) -> str:

@@ -117,3 +117,12 @@ def test_searches_that_began_with_other_base_models_are_not_compared() -> None:
     other = {**columns(0.5), "base": [0.25, 0.3, *columns(0.5)["base"][2:]]}
     with pytest.raises(ValueError, match="more than one base model"):
         tables.task_table("sums", {"llmzero": columns(0.5), "random": other})
+
+
+def test_a_base_model_of_another_machine_is_told() -> None:
+    ours, theirs = columns(0.9), columns(0.5)
+    for found in (ours, theirs):
+        found["base"] = [0.3, *found["base"][1:]]
+    text = tables.task_table("sums", {"llmzero": ours, "random": theirs})
+    count = len(ours["base"]) - 1
+    assert f"scores 0.250 (on {count} of the seeds) and 0.300 (on 1 of the seeds)" in text
