@@ -27,6 +27,14 @@ def show_tree(source: Source, output: Format | None) -> None:
     console.print(
         f"{status.phase}: {status.message or budget_line(search)}", highlight=False, markup=False
     )
+    if source.idle:
+        console.print(
+            "Nobody works on it now, whatever its last state says: `llmzero run` with "
+            f"--dir {source.where} goes on.",
+            style="yellow",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def show_stage(source: Source, wanted: str, output: Format | None) -> None:

@@ -8,6 +8,7 @@ from llmzero.api.names import depth
 from llmzero.api.search import TrainingSearch
 from llmzero.api.stage import Purpose, StageNode
 from llmzero.cli.output import fail, in_order, run_of
+from llmzero.local.store import worked_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +18,15 @@ class Source:
     where: str
     search: TrainingSearch
     nodes: Mapping[str, StageNode]
+    idle: bool = False
+    """Whether it has not ended and nobody works on it; never so on a cluster."""
 
 
 def directory(path: Path) -> Source:
     """The run in a directory, or an error and exit."""
     run = run_of(path)
-    return Source(str(path), run.search, run.nodes)
+    ended = run.search.status.phase in ("Complete", "Failed")
+    return Source(str(path), run.search, run.nodes, idle=not ended and not worked_on(path))
 
 
 def node_of(source: Source, wanted: str) -> StageNode:

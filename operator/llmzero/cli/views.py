@@ -12,7 +12,7 @@ from rich.tree import Tree
 from llmzero.api.base import Scalar
 from llmzero.api.search import TrainingSearch
 from llmzero.api.stage import Outcome, Phase, Purpose, Result, StageNode
-from llmzero.report.path import best_path
+from llmzero.report.path import best_path, gain
 
 _MARK = {
     Phase.PENDING: ("·", "dim"),
@@ -67,6 +67,9 @@ def stage_line(node: StageNode, best: str | None) -> Text:
         line.append("  " + ", ".join(str(p.kind) for p in status.pathologies), "magenta")
     if status.phase is Phase.FAILED:
         line.append(f"  {status.outcome}", "red")
+    if status.phase is Phase.PENDING and status.reason:
+        why = f": {status.message[:120]}" if status.message else ""
+        line.append(f"  ↻ {status.reason}{why}", "yellow")
     if node.name == best:
         line.append("  ← best", "bold yellow")
     return line
@@ -91,8 +94,8 @@ def ended_line(node: StageNode, nodes: Mapping[str, StageNode]) -> Text:
     line = Text.assemble((mark, style), " ", (node.spec.path, "bold"), f"  {score(status.result)}")
     if node.spec.purpose is not Purpose.TRAIN:
         line.append(f" on the {_SPLIT[node.spec.purpose]}")
-    elif (parent := nodes.get(node.spec.parent or "")) and status.result and parent.status.result:
-        line.append(f" ({status.result.value - parent.status.result.value:+.3f})")
+    elif (gained := gain(node, nodes.get(node.spec.parent or ""))) is not None:
+        line.append(f" ({gained:+.3f})")
     if status.outcome is not Outcome.SUCCEEDED:
         line.append(f"  {status.outcome}: {status.message}", style)
     if status.pathologies:

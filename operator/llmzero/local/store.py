@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import socket
+import time
 import uuid
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +32,8 @@ T = TypeVar("T", TrainingSearch, StageNode)
 MUTABLE = ("agent", "approval", "budget", "suspend", "suspendPolicy")
 MUTABLE_WITHIN = (("strategy", "parallelism"), ("trainer", "resources"))
 """Fields of the spec that may change between two runs on one directory."""
+LOCK_TRIES = 4
+LOCK_PAUSE_SECONDS = 0.03
 
 
 class RunDirectory:
@@ -92,7 +95,7 @@ class RunDirectory:
         except OSError as error:
             raise RunError(f"{self.path / 'lock'}: cannot be opened: {error.strerror}") from error
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _acquire(stream, fcntl.LOCK_EX)
         except OSError:
             stream.seek(0)
             owner = stream.read().strip() or "unknown to us"
@@ -112,6 +115,27 @@ class RunDirectory:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+
+def worked_on(path: Path) -> bool:
+    """Whether a runner holds the directory; True where nobody can tell."""
+    try:
+        with (path / "lock").open() as stream:
+            _acquire(stream, fcntl.LOCK_SH)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def _acquire(stream: IO[str], mode: int) -> None:
+    """Raises OSError. Tried again: who only looks (:func:`worked_on`) holds it for a moment, too."""
+    for _ in range(LOCK_TRIES - 1):
+        with contextlib.suppress(OSError):
+            return fcntl.flock(stream, mode | fcntl.LOCK_NB)
+        time.sleep(LOCK_PAUSE_SECONDS)
+    fcntl.flock(stream, mode | fcntl.LOCK_NB)
 
 
 def run_path(name: str) -> Path:

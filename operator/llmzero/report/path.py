@@ -35,7 +35,7 @@ def best_path(search: TrainingSearch, nodes: Sequence[StageNode]) -> list[Step]:
     best = search.status.best
     path = path_to(nodes, best.node if best else None)
     return [
-        Step(node, steps_taken(node, below), _gain(node, above))
+        Step(node, steps_taken(node, below), gain(node, above))
         for above, node, below in zip([None, *path], path, [*path[1:], None], strict=False)
     ]
 
@@ -47,7 +47,8 @@ def steps_taken(node: StageNode, below: StageNode | None) -> int:
     return max(node.status.checkpoints, default=node.status.step or node.spec.steps)
 
 
-def _gain(node: StageNode, above: StageNode | None) -> float | None:
+def gain(node: StageNode, above: StageNode | None) -> float | None:
+    """What a stage gave: its result less the evaluation of the checkpoint that it started from."""
     result, start = node.status.result, node.spec.start
     ended = above.status.result if above is not None else None
     if above is None or ended is None or result is None:

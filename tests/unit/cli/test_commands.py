@@ -1,7 +1,10 @@
 """What a user sees of the commands on one machine."""
 
+import contextlib
+import fcntl
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +213,26 @@ def test_what_a_person_has_to_mend_is_one_line(
     assert result.exit_code == exit_code
     assert "error: stage 0: fake fault at step 1" in result.stderr
     assert "Traceback" not in result.output
+    shown = " ".join(call("tree", tmp_path / "run").output.split())
+    assert "fake fault at step 1" in shown, "the tree says what the stage waits for"
+    assert "Nobody works on it now" in shown
     assert call("run", file, "--dir", tmp_path / "run").exit_code == 0
+
+
+def test_a_run_that_is_worked_on_is_not_called_idle(
+    call: Call, finished: Finished, tmp_path: Path
+) -> None:
+    shutil.copytree(finished[0], tmp_path / "run")
+    assert "Nobody works" not in call("tree", tmp_path / "run").output, "it is complete"
+    run = read_run(tmp_path / "run")
+    status = run.search.status.with_(phase="Running", message="")
+    (tmp_path / "run" / "search.json").write_text(
+        json.dumps(run.search.with_(status=status).dump())
+    )
+    assert "Nobody works on it now" in call("tree", tmp_path / "run").output
+    with contextlib.closing((tmp_path / "run" / "lock").open("a")) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "Nobody works" not in call("tree", tmp_path / "run").output
 
 
 def test_a_suspended_search_says_how_to_go_on(
