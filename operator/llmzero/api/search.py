@@ -38,7 +38,8 @@ class Ledger(Model):
 
 
 class Best(Model):
-    """The best stage so far by filtered value on the search split, later the promoted winner."""
+    """The best stage so far, chosen by filtered value, later the promoted winner; the value is that
+    stage's own evaluation on the named split."""
 
     node: str = Field(max_length=63)
     path: str = Field(max_length=255)

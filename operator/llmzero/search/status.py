@@ -141,11 +141,16 @@ def _best(tree: Tree, values: Values, evaluations: Evaluations, phase: SearchPha
     if index is None:
         return None
     row = tree.rows[index]
+    # Chosen by the filtered value, told by its own evaluation: that is what anyone can look up, and
+    # the filter's variance takes readings of the same questions for independent.
+    result = row.node.status.result
+    if result is None:
+        return None
     return Best(
         node=row.name,
         path=row.path,
-        value=tree.sign * float(values.mean[index]),
-        standard_error=float(values.variance[index]) ** 0.5,
+        value=result.value,
+        standard_error=result.standard_error,
     )
 
 
