@@ -14,6 +14,9 @@ START_POINTS = 3
 LAST_SHARE = 0.3
 """Last share of a stage that makes up its level at the end."""
 MOST_FEATURES = 64
+LEAST_FOR_INTERVAL = 5
+"""Below so many points Sen's 95 % interval is the range of all slopes: it nearly always includes 0,
+and a plateau would be found where nothing is known."""
 
 Series = list[tuple[float, float]]
 
@@ -163,15 +166,18 @@ def _level(name: str, points: Series) -> dict[str, float]:
         found["reward_gain_error"] = noise(points) * math.sqrt(1 / len(first) + 1 / len(last))
     if name == "kl":
         found["kl_median"] = float(np.median([v for _, v in points]))
-    slope = theil_sen(tail(points, least=3)) if name in _SLOPES else None
-    if slope:
-        _interval(found, name, slope)
+    if name in _SLOPES:
+        _slope(found, name, tail(points, least=3))
     return found
 
 
-def _interval(found: dict[str, float], name: str, slope: tuple[float, float, float]) -> None:
-    keys = (f"{name}_slope", f"{name}_slope_low", f"{name}_slope_high")
-    found.update(zip(keys, slope, strict=True))
+def _slope(found: dict[str, float], name: str, points: Sequence[tuple[float, float]]) -> None:
+    """The slope, and its interval where that is more than the range of all slopes."""
+    slope = theil_sen(points)
+    if slope is not None:
+        keys = (f"{name}_slope", f"{name}_slope_low", f"{name}_slope_high")
+        known = keys if len(points) >= LEAST_FOR_INTERVAL else keys[:1]
+        found.update(zip(known, slope, strict=False))
 
 
 def _lengths(found: dict[str, float]) -> None:
@@ -225,9 +231,7 @@ def _evaluated(scores: Sequence[Score], sign: float) -> dict[str, float]:
         "eval_drop_error": drop.error,
         "eval_count": float(len(scores)),
     }
-    slope = theil_sen([(float(s.step), sign * s.value) for s in scores])
-    if slope:
-        _interval(found, "eval", slope)
+    _slope(found, "eval", [(float(s.step), sign * s.value) for s in scores])
     for key in ("entropy", "reward"):
         if key in first.metrics and key in last.metrics:
             found[f"eval_{key}_first"] = first.metrics[key]

@@ -143,15 +143,10 @@ def _best(tree: Tree, values: Values, evaluations: Evaluations, phase: SearchPha
     row = tree.rows[index]
     # Chosen by the filtered value, told by its own evaluation: that is what anyone can look up, and
     # the filter's variance takes readings of the same questions for independent.
-    result = row.node.status.result
-    if result is None:
+    own = row.node.status.result
+    if own is None:
         return None
-    return Best(
-        node=row.name,
-        path=row.path,
-        value=result.value,
-        standard_error=result.standard_error,
-    )
+    return Best(node=row.name, path=row.path, value=own.value, standard_error=own.standard_error)
 
 
 def _conditions(search: TrainingSearch, verdict: Verdict, now: datetime) -> list[Condition]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmzero.api.curve import CURVE_METRICS, GRAD_NORM_MAX, Curve, Score
+from llmzero.api.curve import CURVE_METRICS, GRAD_NORM_MAX, Curve, PathologyKind, Score
 from llmzero.api.stage import Outcome
 from llmzero.dynamics import diagnose
 from llmzero.dynamics.features import MOST_FEATURES, features, gaps, noise, theil_sen
@@ -27,6 +27,17 @@ def test_theil_sen_golden() -> None:
         for j in range(i + 1, 10)
     )
     assert theil_sen(points) == pytest.approx((2.0, slopes[11], slopes[34]))
+
+
+@pytest.mark.parametrize(("steps", "known"), [(3, False), (13, False), (14, True), (40, True)])
+def test_a_slope_of_few_points_has_no_interval(steps: int, known: bool) -> None:
+    """Of three or four points, which is what the last 30 % of 13 steps are, the interval is the
+    range of all slopes: it includes 0 and shows no plateau."""
+    flat = curve({0: 0.5, steps: 0.5}, reward=[0.1 * (i % 2) for i in range(steps)])
+    found, pathologies = diagnose(flat, {})
+    assert "reward_slope" in found
+    assert ("reward_slope_low" in found) == known
+    assert (PathologyKind.PLATEAU in [p.kind for p in pathologies]) == known
 
 
 def test_theil_sen_needs_three_points_and_two_places() -> None:
