@@ -22,7 +22,7 @@ TUNED: Final = ("saturating", "bottlenecks")
 SEEN: Final = ("gamed", "levels")
 """Families that were for confirmation, until variants of the planner were looked at in them."""
 UNSEEN: Final = ("recited",)
-"""Families for confirmation only: made after the planner, and run once."""
+"""Families for confirmation only: made after the planner, which was never changed for them."""
 
 
 def make_world(family: str, seed: int) -> World:
