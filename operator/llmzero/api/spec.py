@@ -1,7 +1,7 @@
 """What a user writes: the spec of a TrainingSearch, section by section."""
 
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -94,6 +94,13 @@ class Strategy(Model):
         3, ge=1, le=50, description="Stages that are scored again on the promote split."
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of every random draw.")
+
+
+FAILURE_FLOOR: Final = 0.25
+"""Least charge of a failed stage, in full stages, so the least that must be left to start one: a
+zero-cost failure makes a search run for ever.
+
+Source: reference "Values and backup" (seen in a toy search)."""
 
 
 class Budget(Model):

@@ -11,13 +11,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from llmzero.api.spec import Budget, SearchSpec
+from llmzero.api.spec import FAILURE_FLOOR, Budget, SearchSpec
 from llmzero.api.stage import Phase
-
-FAILURE_FLOOR: Final = 0.25
-"""Least charge of a failed stage: a zero-cost failure makes a search run for ever.
-
-Source: reference "Values and backup" (seen in a toy search)."""
 
 SEGMENTS: Final = {"screen": 0.30, "tree": 0.10, "finish": 0.60, "promote": 0.0}
 """Shares of ``budget.stages``. Source: reference "Why a tree loses to well-tuned constants", 1, with

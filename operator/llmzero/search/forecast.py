@@ -7,9 +7,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from llmzero.api.spec import SettingsMap
+from llmzero.api.spec import FAILURE_FLOOR, SettingsMap
 from llmzero.api.stage import StageNode
-from llmzero.search.budget import FAILURE_FLOOR, SLACK
+from llmzero.search.budget import SLACK
 from llmzero.search.request import grpo_settings
 from llmzero.search.rows import Kind, Row
 from llmzero.search.tree import Tree

@@ -9,10 +9,10 @@ from datetime import datetime
 from functools import cached_property
 from typing import ClassVar
 
-from llmzero.api.spec import SettingsMap
+from llmzero.api.spec import FAILURE_FLOOR, SettingsMap
 from llmzero.api.stage import Provenance, StageNode
 from llmzero.rules.space import fresh_point
-from llmzero.search.budget import FAILURE_FLOOR, SLACK
+from llmzero.search.budget import SLACK
 from llmzero.search.decisions import Create, MarkAudit, Review, Stop
 from llmzero.search.nodes import train_node
 from llmzero.search.protocol import Proposed

@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from llmzero.api.spec import FAILURE_FLOOR
 from llmzero.api.stage import Audit, Provenance, StageNode, StopDecision
-from llmzero.search.budget import FAILURE_FLOOR, SLACK
+from llmzero.search.budget import SLACK
 from llmzero.search.decisions import MarkAudit, Review, Stop
 from llmzero.search.nodes import Segment, train_node
 from llmzero.search.protocol import Proposed

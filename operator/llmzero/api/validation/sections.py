@@ -13,7 +13,7 @@ from llmzero.api.catalog import (
     digit_pairs,
 )
 from llmzero.api.names import SEARCH_NAME_LIMIT
-from llmzero.api.spec import DNS_LABEL
+from llmzero.api.spec import DNS_LABEL, FAILURE_FLOOR
 from llmzero.api.task import Reward, Task, reward_names
 from llmzero.api.validation.parts import Parts
 from llmzero.api.validation.problem import Problem, hint, one_of, show
@@ -177,6 +177,9 @@ def _budget(parts: Parts) -> Iterator[Problem]:
     budget = parts.budget
     if budget is None:
         return
+    if budget.stages < FAILURE_FLOOR:
+        words = f"at least {FAILURE_FLOOR:g}, the least that a stage is charged: less pays none"
+        yield Problem("spec.budget.stages", show(budget.stages), words)
     if budget.deadline is not None and not re.search(r"[1-9]", budget.deadline):
         yield Problem("spec.budget.deadline", show(budget.deadline), "more than no time is needed")
     if parts.agent is None and (budget.agent_tokens or budget.agent_dollars):
