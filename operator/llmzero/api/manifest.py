@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, BinaryIO
 
 import yaml
 
@@ -73,13 +73,26 @@ def _at(mark: Any) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}" if mark else "manifest"
 
 
+def read_bounded(stream: BinaryIO) -> str:
+    """The text of a stream, read no further than a manifest may be long. Raises ManifestError,
+    UnicodeDecodeError, OSError."""
+    data = stream.read(MANIFEST_BYTES + 1)
+    if len(data) > MANIFEST_BYTES:
+        raise _too_large()
+    return data.decode("utf-8")
+
+
+def _too_large() -> ManifestError:
+    return ManifestError(f"too large: no manifest may be larger than {MANIFEST_BYTES} bytes")
+
+
 def read_documents(text: str) -> list[dict[str, Any]]:
     """The documents of a YAML or JSON text. Raises ManifestError.
 
     At most 1 MiB and 64 levels; aliases are refused (an alias bomb is 9 lines of YAML).
     """
     if len(text.encode()) > MANIFEST_BYTES:
-        raise ManifestError(f"manifest: larger than {MANIFEST_BYTES} bytes")
+        raise _too_large()
     try:
         found = [d for d in yaml.load_all(text, Loader=_Loader) if d is not None]
     except yaml.MarkedYAMLError as error:

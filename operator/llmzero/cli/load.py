@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from llmzero import strategies
-from llmzero.api.manifest import ManifestError, read_documents, read_search
+from llmzero.api.manifest import ManifestError, read_bounded, read_documents, read_search
 from llmzero.api.search import TrainingSearch
 from llmzero.api.validation import Problem, problems
 from llmzero.cli.output import Exit, errors, fail
@@ -16,9 +16,14 @@ from llmzero.strategies.presets import PRESETS
 
 
 def read_text(file: Path) -> str:
-    """The text of a file, ``-`` is standard input."""
+    """The text of a file, ``-`` is standard input; no more of it than a manifest may be long."""
     try:
-        return sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        if str(file) == "-":
+            return read_bounded(sys.stdin.buffer)
+        with file.open("rb") as stream:
+            return read_bounded(stream)
+    except ManifestError as error:
+        fail(f"{file}: {error}")
     except (OSError, UnicodeDecodeError) as error:
         fail(f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}")
 

@@ -1,10 +1,19 @@
 """Manifests are read as kubectl reads them."""
 
+import io
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llmzero.api.manifest import ManifestError, read_documents, read_search, to_yaml
+from llmzero.api.manifest import (
+    MANIFEST_BYTES,
+    ManifestError,
+    read_bounded,
+    read_documents,
+    read_search,
+    to_yaml,
+)
 
 HEAD = "apiVersion: llmzero.dev/v1alpha1\nkind: TrainingSearch\n"
 
@@ -86,3 +95,19 @@ def test_any_text_gives_documents_or_a_clear_error(text: str) -> None:
     except ManifestError:
         return
     assert all(isinstance(d, dict) for d in found)
+
+
+def test_a_stream_is_read_no_further_than_a_manifest_may_be_long() -> None:
+    class Endless(io.RawIOBase):
+        asked = 0
+
+        def read(self, size: int = -1) -> bytes:
+            assert 0 <= size <= MANIFEST_BYTES + 1
+            self.asked += size
+            return b"\0" * size
+
+    endless = Endless()
+    with pytest.raises(ManifestError, match="too large: no manifest may be larger than 1048576"):
+        read_bounded(endless)  # type: ignore[arg-type]
+    assert endless.asked == MANIFEST_BYTES + 1
+    assert len(read_bounded(io.BytesIO(b" " * MANIFEST_BYTES))) == MANIFEST_BYTES
