@@ -1,6 +1,8 @@
 """A manifest file to a TrainingSearch, or every mistake in it at once."""
 
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from llmzero.api.search import TrainingSearch
 from llmzero.api.validation import Problem, problems
 from llmzero.cli.output import Exit, errors, fail
 from llmzero.strategies.presets import PRESETS
+from llmzero.strategies.schedule import FILES
 
 
 def read_text(file: Path) -> str:
@@ -39,28 +42,34 @@ def check(file: Path, strategy: str | None = None) -> tuple[TrainingSearch | Non
         if isinstance(spec, dict) and isinstance(spec.setdefault("strategy", {}), dict):
             spec["strategy"]["name"] = strategy
             spec["strategy"].pop("options", None)
-    _inline_schedule(document, file)
+    looked_in = _inline_schedule(document, file)
     search, found = problems(document, strategies.check_options)
+    if looked_in is not None:
+        words = f"no such file {looked_in}"
+        found = [replace(p, allowed=p.allowed.replace(FILES, words)) for p in found]
     if search is not None and all(p.warning for p in found):
         found += [Problem(*note, warning=True) for note in strategies.unfitting(search.spec)]
     return search, found
 
 
-def _inline_schedule(document: dict[str, Any], file: Path) -> None:
+def _inline_schedule(document: dict[str, Any], file: Path) -> str | None:
     """Puts the schedule that ``from`` or ``warmStart`` in ``strategy.options`` names, a file next
-    to the manifest, in its place: a search is whole without the files that it was made of."""
+    to the manifest, in its place: a search is whole without the files that it was made of. Where
+    there is no such file: where it was looked for."""
     spec = document.get("spec")
     strategy = spec.get("strategy") if isinstance(spec, dict) else None
     options = strategy.get("options") if isinstance(strategy, dict) else None
     if not isinstance(options, dict):
-        return
+        return None
     key = "from" if "from" in options else "warmStart"
     named = options.get(key)
     if not isinstance(named, str) or named in PRESETS:
-        return
+        return None
     path = Path(named) if str(file) == "-" else file.parent / named
     if not path.is_file():
-        return  # the option's check says what is allowed
+        # The option's check says what else is allowed.
+        where = "in the working directory" if str(file) == "-" else "next to the manifest"
+        return f"{where} (looked in {os.path.abspath(path.parent)})"
     try:
         found = read_documents(read_text(path))
     except ManifestError as error:
@@ -68,6 +77,7 @@ def _inline_schedule(document: dict[str, Any], file: Path) -> None:
     if len(found) != 1:
         fail(f"{path}: one schedule is needed, found {len(found)} documents")
     options[key] = found[0]
+    return None
 
 
 def show_problems(file: Path, found: list[Problem]) -> None:

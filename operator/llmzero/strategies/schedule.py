@@ -9,6 +9,8 @@ from pydantic import ValidationError
 from llmzero.api.schedule import ScheduleDocument
 from llmzero.api.spec import SearchSpec, SettingsMap
 from llmzero.api.stage import Provenance, StageNode
+from llmzero.api.validation.problem import show
+from llmzero.api.validation.translation import translated
 from llmzero.search.budget import WARM
 from llmzero.search.decisions import Create, MarkAudit, Review, Stop
 from llmzero.search.nodes import train_node
@@ -22,6 +24,9 @@ from llmzero.strategies.replay import Leg, legs
 
 _FIELDS = ("parameters", "steps", "carryOptimizer", "carryReference")
 _SCALARS = (bool, int, float, str)
+
+FILES = "a file is read by `llmzero run`, next to the manifest"
+"""Of a name that is no preset, where nobody has looked for a file (on a cluster)."""
 
 
 def stages_option(value: Any) -> str | None:
@@ -61,15 +66,17 @@ def source_option(value: Any) -> str | None:
     if isinstance(value, str):
         if value in PRESETS:
             return None
-        return f"found {value!r}; {presets}; a file is read by `llmzero run`, next to the manifest"
+        return f"found {value!r}; {presets}; {FILES}"
     if not isinstance(value, Mapping):
         return f"found {value!r}, a schedule or its name is needed; {presets}"
+    kind = value.get("kind", "Schedule")
+    if kind != "Schedule":
+        needed = "a Schedule is needed (llmzero strategy export writes one)"
+        return f"kind: found {show(kind)}, {needed}"
     try:
         ScheduleDocument.model_validate(dict(value))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "schedule"
-        return f"{where}: {first['msg']}"
+        return str(translated(error, ScheduleDocument)[0])
     return None
 
 

@@ -53,12 +53,32 @@ def test_show_is_the_default(call: Call, finished: tuple[Path, Result]) -> None:
 def test_a_file_that_is_not_there_or_no_schedule_is_told(call: Call, tmp_path: Path) -> None:
     result = call("validate", replaying(tmp_path, "lost.yaml"))
     assert result.exit_code == 2 and "presets are dapo" in result.stderr
+    looked = f"no such file next to the manifest (looked in {tmp_path})"
+    assert "options.from: found 'lost.yaml'; " in result.stderr and looked in result.stderr
+    assert call("run", replaying(tmp_path, "lost.yaml")).stderr == result.stderr
     (tmp_path / "odd.yaml").write_text("name: odd\nstages: []\n")
     result = call("validate", replaying(tmp_path, "odd.yaml"))
-    assert result.exit_code == 2 and "stages: List should have at least 1 item" in result.stderr
+    assert (
+        result.exit_code == 2
+        and "stages: found []; list should have at least 1 item" in result.stderr
+    )
     (tmp_path / "bad.yaml").write_text("a: [\n")
     result = call("validate", replaying(tmp_path, "bad.yaml"))
     assert result.exit_code == 2 and "bad.yaml: line 2" in result.stderr
+
+
+def test_a_file_of_another_kind_is_told_in_plain_words(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "q.yaml").write_text(json.dumps(manifest()))
+    for name, option in (("llmzero", "warmStart"), ("schedule", "from")):
+        result = call("validate", replaying(tmp_path, "q.yaml", name, option))
+        assert result.exit_code == 2
+        words = "kind: found 'TrainingSearch', a Schedule is needed (llmzero strategy export"
+        assert f"strategy.options.{option}: {words}" in result.stderr
+    odd = {"name": "odd", "stages": [{"parameters": {}, "stps": 3}]}
+    (tmp_path / "odd.yaml").write_text(json.dumps(odd))
+    result = call("validate", replaying(tmp_path, "odd.yaml"))
+    assert "stages[0].stps: found an unknown field" in result.stderr
+    assert "did you mean steps?" in result.stderr
 
 
 def test_a_preset_needs_no_file(call: Call, tmp_path: Path) -> None:

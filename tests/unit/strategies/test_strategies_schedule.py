@@ -211,8 +211,9 @@ def test_what_lies_outside_of_the_space_is_moved_inside_and_told() -> None:
     [
         ("deepscale", "presets are dapo, deepscaler, polaris, prorl, skywork-or1"),
         (3, "a schedule or its name is needed"),
-        ({"name": "x", "stages": []}, "stages: List should have at least 1 item"),
-        ({"name": "x", "stages": [{"share": 2}]}, "stages.0.share"),
+        ({"name": "x", "stages": []}, "stages: found []; list should have at least 1 item"),
+        ({"kind": "TrainingSearch"}, "kind: found 'TrainingSearch', a Schedule is needed"),
+        ({"name": "x", "stages": [{"share": 2}]}, "stages[0].share: found 2; "),
         ({"name": "x", "stages": [{"share": 0.5, "steps": 3}]}, "exclude one another"),
         (
             {"name": "x", "stages": [{"relative": {"beta": {"times": 2, "plus": 1}}}]},

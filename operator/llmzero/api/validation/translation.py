@@ -23,15 +23,15 @@ _OWN = re.compile(r"^([\w.\[\]]+): (?:found (.*?), )?(.*)$")
 """What our own validators raise, a line a mistake: ``field: found X, what is allowed``."""
 
 
-def translated(error: ValidationError) -> list[Problem]:
-    """Every mistake that pydantic found, each field once."""
+def translated(error: ValidationError, model: type[BaseModel] = TrainingSearch) -> list[Problem]:
+    """Every mistake that pydantic found in a document of ``model``, each field once."""
     found: list[Problem] = []
     for each in error.errors(include_url=False):
-        found += _problems(each)
+        found += _problems(each, model)
     return found
 
 
-def _problems(error: Any) -> list[Problem]:
+def _problems(error: Any, whole: type[BaseModel]) -> list[Problem]:
     location = list(error["loc"])
     kind, given = error["type"], error.get("input")
     if location and location[-1] in (*_SCALARS, "literal['all-linear']", "list[str]"):
@@ -39,7 +39,7 @@ def _problems(error: Any) -> list[Problem]:
     path = _path(location)
     message = str(error["msg"])
     if kind == "extra_forbidden":
-        known = _known_fields(location[:-1])
+        known = _known_fields(location[:-1], whole)
         near = hint(location[-1], known)
         others = f"; known: {', '.join(known)}" if known and not near else ""
         if location[:-1] == ["spec", "strategy"] and not near:
@@ -86,9 +86,9 @@ def _path(location: list[Any]) -> str:
     return text
 
 
-def _known_fields(location: list[Any]) -> list[str]:
+def _known_fields(location: list[Any], whole: type[BaseModel]) -> list[str]:
     """Wire names of the fields of the model at a location; empty where there is no model."""
-    model: type[BaseModel] | None = TrainingSearch
+    model: type[BaseModel] | None = whole
     for part in location:
         if isinstance(part, int) or model is None:
             continue
