@@ -1,12 +1,13 @@
 """Commands that look at a run or a manifest and change nothing."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from llmzero.cli import looks
-from llmzero.cli.load import check, show_problems
+from llmzero.cli.load import check, missing, show_problems
 from llmzero.cli.output import Exit, Format, console, print_objects
 from llmzero.cli.source import directory
 
@@ -40,8 +41,13 @@ def validate(
     file: Annotated[Path, typer.Argument(help="Manifest, - for standard input.")],
     output: Output = None,
 ) -> None:
-    """Check a manifest: every mistake with its field, what was found and what is allowed."""
+    """Check a manifest: every mistake with its field, what was found and what is allowed.
+
+    What it names and is not on this machine is a warning: it may be on the cluster.
+    """
     search, found = check(file)
+    if search is not None:
+        found += [replace(p, warning=True) for p in missing(file, search)]
     show_problems(file, found)
     wrong = [p for p in found if not p.warning]
     if search is None or wrong:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ from llmzero.api.manifest import ManifestError, read_bounded, read_documents, re
 from llmzero.api.search import TrainingSearch
 from llmzero.api.validation import Problem, problems
 from llmzero.cli.output import Exit, errors, fail
+from llmzero.local.errors import RunError
+from llmzero.local.inputs import input_problems
+from llmzero.local.store import read_run
+from llmzero.search.status import ENDED
 from llmzero.strategies.presets import PRESETS
 from llmzero.strategies.schedule import FILES
 
@@ -50,6 +55,11 @@ def check(file: Path, strategy: str | None = None) -> tuple[TrainingSearch | Non
     if search is not None and all(p.warning for p in found):
         found += [Problem(*note, warning=True) for note in strategies.unfitting(search.spec)]
     return search, found
+
+
+def missing(file: Path, search: TrainingSearch) -> list[Problem]:
+    """What the search needs of this machine and is not here."""
+    return input_problems(search.spec, None if str(file) == "-" else file.parent)
 
 
 def _inline_schedule(document: dict[str, Any], file: Path) -> str | None:
@@ -92,10 +102,45 @@ def show_problems(file: Path, found: list[Problem]) -> None:
         )
 
 
-def load_search(file: Path, strategy: str | None = None) -> TrainingSearch:
-    """The search in a manifest; mistakes are printed and end the command with exit code 2."""
+def load_search(
+    file: Path,
+    strategy: str | None = None,
+    run_in: Callable[[TrainingSearch], Path] | None = None,
+) -> TrainingSearch:
+    """The search in a manifest; mistakes are printed and end the command with exit code 2.
+
+    ``run_in`` says where a search is about to run: then what it needs and is not on this machine
+    is a mistake too, unless the run there is over and will start nothing.
+    """
     search, found = check(file, strategy)
-    show_problems(file, found)
-    if search is None or any(not p.warning for p in found):
+    if search is not None and run_in is not None:
+        absent = missing(file, search)
+        if absent and not _is_over(run_in(search), search):
+            found = [*absent, *found]
+    _refuse(file, found)
+    if search is None:
         raise typer.Exit(Exit.USAGE)
     return search
+
+
+def refuse_missing(file: Path, search: TrainingSearch, run_in: Path) -> None:
+    """The same for a search that comes from no manifest; ``file`` is what the lines begin with."""
+    absent = input_problems(search.spec)
+    if absent and not _is_over(run_in, search):
+        _refuse(file, absent)
+
+
+def _refuse(file: Path, found: list[Problem]) -> None:
+    """Show the problems; where one is a mistake the command ends."""
+    show_problems(file, found)
+    if any(not p.warning for p in found):
+        raise typer.Exit(Exit.USAGE)
+
+
+def _is_over(directory: Path, search: TrainingSearch) -> bool:
+    """Whether this very search has ended there (a raised budget lets it go on)."""
+    try:
+        stored = read_run(directory).search
+    except RunError:
+        return False
+    return stored.status.phase in ENDED and stored.spec == search.spec

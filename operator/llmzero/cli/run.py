@@ -8,7 +8,7 @@ import typer
 
 from llmzero.api.search import TrainingSearch
 from llmzero.api.spec import Agent
-from llmzero.cli.load import load_search
+from llmzero.cli.load import load_search, refuse_missing
 from llmzero.cli.output import Exit, Format, console, errors, fail, print_objects, run_of
 from llmzero.cli.progress import Progress
 from llmzero.cli.views import summary
@@ -58,7 +58,7 @@ def run(
     output: Output = None,
 ) -> None:
     """Search training trajectories on this machine; run again to go on where it stopped."""
-    search = load_search(file, strategy)
+    search = load_search(file, strategy, lambda found: dir or run_path(found.name))
     endpoints = _endpoints(agent, agent_endpoints)
     if agent is not None:
         name = ENDPOINT if "://" in agent else agent
@@ -164,6 +164,7 @@ def retrain(
         ),
     )
     target = to or dir.with_name(f"{dir.name}-retrain")
+    refuse_missing(dir, again, target)
     done = run_search(again, target, {}, fresh_process, output)
     if output is None:
         _compare(search, done.search)
