@@ -54,6 +54,10 @@ def check(file: Path, strategy: str | None = None) -> tuple[TrainingSearch | Non
         found = [replace(p, allowed=p.allowed.replace(FILES, words)) for p in found]
     if search is not None and all(p.warning for p in found):
         found += [Problem(*note, warning=True) for note in strategies.unfitting(search.spec)]
+        if strategies.pays_nothing(search):
+            stages, name = search.spec.budget.stages, search.spec.strategy.name
+            words = f"strategy {name} can pay no first stage with it (a full stage costs 1)"
+            found.insert(0, Problem("spec.budget.stages", f"{stages:g}", words))
     return search, found
 
 

@@ -1,11 +1,11 @@
 """Who proposes the next stages, one file each, and the plan that both engines call."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from typing import Any, Final
 
-from llmzero.api.search import TrainingSearch
+from llmzero.api.search import SearchStatus, TrainingSearch
 from llmzero.api.stage import StageNode
 from llmzero.search import plan as search_plan
 from llmzero.search.decisions import Plan
@@ -45,6 +45,13 @@ def plan(search: TrainingSearch, nodes: Sequence[StageNode], now: datetime) -> P
     return search_plan.plan(search, nodes, now, STRATEGIES[name])
 
 
+def pays_nothing(search: TrainingSearch) -> bool:
+    """Whether the budget is below what the strategy's first stage costs, so that the search would
+    fail without a stage. The options are valid."""
+    fresh = search.with_(spec=search.spec.with_(suspend=False), status=SearchStatus())
+    return plan(fresh, [], datetime.now(UTC)).status.phase == "Failed"
+
+
 def check_options(name: str, options: Mapping[str, Any]) -> list[str]:
     """Every mistake in a strategy's name or options, as sentences; empty where there is none."""
     strategy = STRATEGIES.get(name)
@@ -58,4 +65,4 @@ def check_options(name: str, options: Mapping[str, Any]) -> list[str]:
     return [*found, f"strategy.options: {wrong}"] if wrong else found
 
 
-__all__ = ["STRATEGIES", "Options", "check_options", "plan", "unfitting"]
+__all__ = ["STRATEGIES", "Options", "check_options", "pays_nothing", "plan", "unfitting"]

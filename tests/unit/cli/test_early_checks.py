@@ -127,6 +127,21 @@ def test_the_own_code_is_not_run_to_be_judged(call: Call, here: Path) -> None:
     assert not [m for m in sys.modules if m.startswith("mine_of_tests")]
 
 
+@pytest.mark.parametrize(
+    ("strategy", "stages"), [("llmzero", 0.3), ("random", 0.9), ("schedule", 1.5)]
+)
+def test_a_budget_that_pays_no_first_stage_is_a_mistake(
+    call: Call, here: Path, strategy: str, stages: float
+) -> None:
+    options = {"stages": [{"steps": 16}]} if strategy == "schedule" else {}
+    file = write(here, strategy={"name": strategy, "options": options}, budget={"stages": stages})
+    for command in ("validate", "run"):
+        result = call(command, file)
+        assert result.exit_code == 2
+        words = f"spec.budget.stages: found {stages:g}; strategy {strategy} can pay no first stage"
+        assert words in result.stderr
+
+
 def test_a_budget_below_the_least_charge_is_told_once(call: Call, here: Path) -> None:
     result = call("validate", write(here, budget={"stages": 0.01}))
     assert result.exit_code == 2
