@@ -55,6 +55,7 @@ class AgentClient:
         self._breaker = Breaker(clock=clock)
         self._slots = asyncio.Semaphore(endpoint.concurrency)
         self._http: httpx.AsyncClient | None = None
+        self._tokens: set[str] = set()
 
     async def propose(self, request: ProposalRequest, seconds: float) -> Answered:
         """Ask for proposals; ``seconds`` bound the whole decision.
@@ -67,14 +68,15 @@ class AgentClient:
         answered = answered.with_(
             # What rules say is known here: nobody needs to be believed.
             answer=propose(request) if by_rules else settled(request, answered.answer),
-            note=clean(answered.note, 512),
-            provider=clean(answered.provider, 128),
-            template=clean(answered.template, 128),
+            note=self._words(answered.note, 512),
+            provider=self._words(answered.provider, 128),
+            template=self._words(answered.template, 128),
         )
         found = [] if by_rules else problems(request, answered.answer)
         if found:
             self._breaker.failure()
-            raise AgentUnavailable(f"endpoint {self._name}: invalid answer: {clean(found[0], 300)}")
+            why = self._words(found[0], 300)
+            raise AgentUnavailable(f"endpoint {self._name}: invalid answer: {why}")
         self._breaker.success()
         return answered
 
@@ -84,10 +86,10 @@ class AgentClient:
         self._same_id(request.request_id, verdict.request_id)
         self._breaker.success()
         return verdict.with_(
-            reason=clean(verdict.reason, 1024),
-            note=clean(verdict.note, 512),
-            provider=clean(verdict.provider, 128),
-            template=clean(verdict.template, 128),
+            reason=self._words(verdict.reason, 1024),
+            note=self._words(verdict.note, 512),
+            provider=self._words(verdict.provider, 128),
+            template=self._words(verdict.template, 128),
         )
 
     async def aclose(self) -> None:
@@ -117,9 +119,9 @@ class AgentClient:
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             field = ".".join(str(part) for part in first["loc"])
-            why = f"the answer has the wrong form at {clean(field, 100)}"
+            why = f"the answer has the wrong form at {self._words(field, 100)}"
         except (ValueError, OSError) as error:
-            why = clean(str(error), 300)
+            why = self._words(str(error), 300)
         self._breaker.failure()
         raise AgentUnavailable(f"endpoint {self._name}: {why}")
 
@@ -176,7 +178,14 @@ class AgentClient:
             raise ValueError("the token file cannot be read") from None
         if not token or not token.isascii() or not token.isprintable():
             raise ValueError("the token file holds no usable token")
+        self._tokens.add(token)
         return token
+
+    def _words(self, text: str, limit: int) -> str:
+        """Words of the endpoint, fit to be shown: a service may quote what it was sent."""
+        for token in self._tokens:
+            text = text.replace(token, "…")
+        return clean(text, limit)
 
     def _client(self) -> httpx.AsyncClient:
         if self._http is None:

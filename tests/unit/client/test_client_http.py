@@ -238,3 +238,27 @@ async def test_tls_trusts_the_configured_authority_and_no_other(
         await client(url, retries=0).propose(question(), 5)
     assert len(seen) == 1
     server.close()
+
+
+@pytest.mark.parametrize("status", [200, 422])
+async def test_a_token_that_the_service_quotes_is_not_shown(tmp_path: Path, status: int) -> None:
+    token = tmp_path / "token"
+    token.write_text("a-secret-token\n")
+
+    def script(request: Received) -> Reply:
+        given = request.headers["authorization"]
+        reply = answered(answered_by="rules", note=f"refused: {given}", provider=f"m {given}")
+        if request.path == "/v1/verdicts":
+            return as_json({"requestId": given, given: 1}, status)
+        return as_json(reply, status)
+
+    async with ScriptedEndpoint(script) as service:
+        proposer = EndpointProposer(
+            {"default": Endpoint(url=service.url, token_file=token, retries=0)}
+        )
+        agent = Agent(endpoint="default")
+        proposed = await proposer.propose(question(), agent)
+        verdict = await proposer.review(verdict_question(), agent)
+        await proposer.aclose()
+    assert proposed.note and verdict.note
+    assert "a-secret-token" not in proposed.model_dump_json() + verdict.model_dump_json()
