@@ -41,9 +41,19 @@ class Endpoint(Model):
             raise ValueError("http://host or https://host is needed")
         if parts.username or parts.password:
             raise ValueError("no credentials in the URL: put the token into tokenFile")
+        try:
+            _ = parts.port
+        except ValueError:
+            raise ValueError("the port must be a number from 0 to 65535") from None
         if parts.query or parts.fragment:
             raise ValueError("no query and no fragment in the URL")
         return url.rstrip("/")
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port, for messages: a path may be a secret."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}"
 
 
 def load_endpoints(path: Path) -> dict[str, Endpoint]:

@@ -32,6 +32,8 @@ def test_endpoints_by_name(tmp_path: Path) -> None:
         ("endpoints: {a: {url: 'ftp://x'}}", "http://host or https://host is needed"),
         ("endpoints: {a: {url: 'http://me:pw@x'}}", "no credentials in the URL"),
         ("endpoints: {a: {url: 'http://x?key=1'}}", "no query"),
+        ("endpoints: {a: {url: 'http://x:99999'}}", "the port must be a number from 0 to 65535"),
+        ("endpoints: {a: {url: 'http://x:y'}}", "the port must be a number from 0 to 65535"),
         ("endpoints: {a: {url: 'http://x', token: abc}}", "endpoints.a.token: Extra inputs"),
     ],
 )
