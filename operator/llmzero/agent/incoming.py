@@ -61,14 +61,19 @@ def parsed(kind: type[QuestionT], raw: bytes) -> QuestionT:
         raise HTTPException(400, clean(str(error), 200)) from None
 
 
+def read_tokens(token_file: Path) -> list[str]:
+    """The tokens that the file holds now; none where it cannot be read."""
+    try:
+        return token_file.read_text().split()
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
 def check_token(token_file: Path | None, request: Request) -> None:
     """Raises HTTPException: 401 without one of the file's tokens, 503 where it has none to check."""
     if token_file is None:
         return
-    try:
-        tokens = token_file.read_text().split()
-    except (OSError, UnicodeDecodeError):
-        tokens = []
+    tokens = read_tokens(token_file)
     if not tokens:
         raise HTTPException(503, "the token file cannot be used", {"Retry-After": "5"})
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")

@@ -20,6 +20,7 @@ from llmzero.agent.prompts import (
 )
 from llmzero.agent.settings import AgentSettings
 from llmzero.api.proposals import ProposalRequest, VerdictRequest
+from llmzero.cli.agent_start import check_address, secrets_missing
 from llmzero.cli.output import Exit, errors, fail
 from llmzero.client.strict_json import loads
 from llmzero.plots import proposal_picture, verdict_picture
@@ -133,8 +134,11 @@ def serve(
         fail(f"--prices-file: {error}")
     except OSError as error:
         fail(f"--ca-file: {error}")
+    check_address(port, tls_cert, tls_key)
     if token_file is None and not _loopback(host):
         errors.print(f"warning: without --token-file anyone who reaches {host} may ask")
+    for warning in secrets_missing(settings):
+        errors.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
