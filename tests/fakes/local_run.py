@@ -14,6 +14,7 @@ from pathlib import Path
 
 from llmzero.api.manifest import read_search
 from llmzero.api.names import tag
+from llmzero.api.proposals import Answered, VerdictAnswer
 from llmzero.api.search import TrainingSearch
 from llmzero.api.stage import StageNode
 from llmzero.local import store
@@ -33,6 +34,9 @@ class Printed:
 
     def ended(self, node: StageNode) -> None:
         print(f"ended {node.spec.path} {node.status.phase}", flush=True)
+
+    def answered(self, node: StageNode, answer: Answered | VerdictAnswer) -> None:
+        return
 
     def say(self, text: str) -> None:
         print(text, flush=True)

@@ -224,3 +224,8 @@ class VerdictAnswer(Model):
     template: str = Field("", max_length=128, description="Version of the prompt template.")
     usage: Usage = Field(default_factory=Usage)
     note: str = Field("", max_length=512, description="Why arithmetic decided, where it did.")
+
+
+def stood_in(answer: Answered | VerdictAnswer) -> bool:
+    """Whether the rules answered in the place of an agent that was asked."""
+    return answer.answered_by == "rules" and bool(answer.note)

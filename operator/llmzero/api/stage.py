@@ -8,7 +8,7 @@ from pydantic import Field
 from llmzero.api.base import API_VERSION, Condition, Model, ObjectMeta, Time
 from llmzero.api.contract import Volume
 from llmzero.api.curve import Curve, Pathology
-from llmzero.api.proposals import Answered, Expansion, Sample, VerdictAnswer
+from llmzero.api.proposals import Answered, Expansion, Sample, VerdictAnswer, stood_in
 from llmzero.api.spec import SettingsMap
 
 
@@ -267,7 +267,7 @@ class StageStatus(Model):
         answers += [d.verdict for d in (self.stop, self.audit) if d is not None and d.verdict]
         return tuple(
             Receipt(
-                "stand-in" if a.answered_by == "rules" and a.note else a.answered_by,
+                "stand-in" if stood_in(a) else a.answered_by,
                 a.usage.input_tokens,
                 a.usage.output_tokens,
                 a.usage.dollars,

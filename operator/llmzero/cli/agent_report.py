@@ -12,6 +12,7 @@ from llmzero.agent.calibration import calibration, forecasts, spending
 from llmzero.api.manifest import to_yaml
 from llmzero.api.search import TrainingSearch
 from llmzero.api.stage import StageNode
+from llmzero.cli.heard import agent_line
 from llmzero.cli.output import Format, console, fail, run_of
 
 
@@ -59,6 +60,8 @@ def agent_report(
         )
     console.print("Decisions")
     console.print(ledger if spent else "none was stored")
+    if line := agent_line(search, nodes):
+        console.print(line, highlight=False, markup=False)
 
 
 def _objects(source: Path) -> tuple[TrainingSearch, list[StageNode]]:

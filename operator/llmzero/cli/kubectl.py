@@ -18,8 +18,9 @@ from llmzero.cli.inspect import Node, Output, Page
 from llmzero.cli.output import Exit, Version, console, errors, fail, print_list
 from llmzero.cli.progress import Progress
 from llmzero.cli.source import Source, node_of
+from llmzero.cli.stage_view import stage_view
 from llmzero.cli.strategy import Last, Schedule, ShowsByDefault
-from llmzero.cli.views import searches_table, stage_view
+from llmzero.cli.views import searches_table
 from llmzero.controller.kube import Kube
 from llmzero.controller.transport import ApiError
 from llmzero.kubectl import searches

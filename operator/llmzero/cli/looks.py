@@ -8,9 +8,11 @@ from rich.markup import escape
 
 from llmzero.api.manifest import to_yaml
 from llmzero.api.stage import StageNode
+from llmzero.cli.heard import agent_line
 from llmzero.cli.output import Exit, Format, console, fail, in_order, print_objects
 from llmzero.cli.source import Source, node_of
-from llmzero.cli.views import budget_line, held_out_table, stage_view, strategy_table
+from llmzero.cli.stage_view import stage_view
+from llmzero.cli.views import budget_line, held_out_table, strategy_table
 from llmzero.cli.views import tree as tree_view
 from llmzero.report import render
 from llmzero.report.path import best_path
@@ -27,6 +29,8 @@ def show_tree(source: Source, output: Format | None) -> None:
     console.print(
         f"{status.phase}: {status.message or budget_line(search)}", highlight=False, markup=False
     )
+    if line := agent_line(search, nodes):
+        console.print(line, highlight=False, markup=False)
     if source.idle:
         console.print(
             "Nobody works on it now, whatever its last state says: `llmzero run` with "

@@ -9,8 +9,10 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from llmzero.api.proposals import Answered, VerdictAnswer
 from llmzero.api.search import TrainingSearch
 from llmzero.api.stage import Outcome, Purpose, StageNode
+from llmzero.cli.heard import News
 from llmzero.cli.views import bar, budget_line, ended_line, started_line, tree
 
 REFRESH_SECONDS = 0.5
@@ -55,6 +57,7 @@ class Progress:
         self._started = time.monotonic()
         self._spent_before = search.status.ledger.stages_spent
         self._refreshed = 0.0
+        self._news = News()
         self._live = (
             Live(console=console, auto_refresh=False, transient=True)
             if console.is_terminal
@@ -94,9 +97,18 @@ class Progress:
         elif node.status.outcome is not Outcome.SUCCEEDED:
             self._line(line)
 
+    def answered(self, node: StageNode, answer: Answered | VerdictAnswer) -> None:
+        """Says why the rules answered where an agent was asked, each reason once."""
+        if line := self._news.line(node, answer):
+            self.warn(line)
+
     def say(self, text: str) -> None:
         """A line that stays."""
         self._line(Text(text))
+
+    def warn(self, text: str) -> None:
+        """A line that stays and is to be seen."""
+        self._line(Text(text, "yellow"))
 
     def _line(self, line: Text) -> None:
         clock = Text(f"{time.monotonic() - self._started:6.1f} s  ", "dim")

@@ -7,12 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from llmzero.api.search import TrainingSearch
-from llmzero.api.spec import Agent
+from llmzero.cli.agent_choice import choose, unreachable
+from llmzero.cli.heard import agent_line
 from llmzero.cli.load import load_search, refuse_missing
 from llmzero.cli.output import Exit, Format, console, errors, fail, print_objects, run_of
 from llmzero.cli.progress import Progress
 from llmzero.cli.views import summary
-from llmzero.client.endpoints import Endpoint, EndpointsError, load_endpoints
+from llmzero.client.endpoints import Endpoint
 from llmzero.client.proposer import EndpointProposer, SyncProposer
 from llmzero.local.devices import slots
 from llmzero.local.errors import RunError, UsageError
@@ -21,8 +22,6 @@ from llmzero.local.launch import FreshProcess, Launcher
 from llmzero.local.runner import Runner
 from llmzero.local.store import RunDirectory, open_run, run_path
 from llmzero.report.path import path_to
-
-ENDPOINT = "command-line"
 
 File = Annotated[
     Path, typer.Argument(help="Manifest of a TrainingSearch, YAML or JSON.", show_default=False)
@@ -47,7 +46,9 @@ def run(
     agent: Annotated[
         str | None,
         typer.Option(
-            help="URL of an agent service, or a name from --agent-endpoints.", show_default=False
+            help="URL of an agent service, a name from --agent-endpoints, or rules: no agent, "
+            "whatever the manifest names.",
+            show_default=False,
         ),
     ] = None,
     agent_endpoints: Annotated[
@@ -59,10 +60,7 @@ def run(
 ) -> None:
     """Search training trajectories on this machine; run again to go on where it stopped."""
     search = load_search(file, strategy, lambda found: dir or run_path(found.name))
-    endpoints = _endpoints(agent, agent_endpoints)
-    if agent is not None:
-        name = ENDPOINT if "://" in agent else agent
-        search = search.with_(spec=search.spec.with_(agent=Agent(endpoint=name)))
+    search, endpoints = choose(search, agent, agent_endpoints)
     run_search(search, dir or run_path(search.name), endpoints, fresh_process, output)
 
 
@@ -79,6 +77,10 @@ def run_search(
     try:
         with progress:
             _greet(run_directory, progress)
+            if search_is_open(run_directory.search) and (
+                warning := unreachable(run_directory.search, endpoints)
+            ):
+                progress.warn(warning)
             runner = Runner(
                 run_directory,
                 _launcher(run_directory, fresh_process),
@@ -97,6 +99,8 @@ def run_search(
     nodes = list(run_directory.nodes.values())
     if output is not None:
         print_objects(run_directory.search, nodes, output)
+        if line := agent_line(run_directory.search, nodes):
+            errors.print(line, highlight=False, markup=False)
     else:
         console.print(summary(run_directory.search, nodes))
     if status.phase == "Failed":
@@ -216,13 +220,3 @@ def _launcher(run_directory: RunDirectory, fresh_process: bool) -> Launcher:
     if fresh_process or not on_cpu:
         return FreshProcess(run_directory.stages)
     return Forkserver(run_directory.stages)
-
-
-def _endpoints(agent: str | None, file: Path | None) -> dict[str, Endpoint]:
-    try:
-        found = load_endpoints(file) if file is not None else {}
-        if agent is not None and "://" in agent:
-            found[ENDPOINT] = Endpoint(url=agent)
-    except (EndpointsError, ValueError) as error:
-        fail(str(error))
-    return found

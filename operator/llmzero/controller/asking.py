@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import Any
 
-from llmzero.api.proposals import Answered, VerdictAnswer
+from llmzero.api.proposals import Answered, VerdictAnswer, stood_in
 from llmzero.api.spec import Agent, SearchSpec
 from llmzero.api.stage import Audit, StageNode, StageStatus
 from llmzero.client.proposer import Proposer
@@ -83,8 +83,7 @@ class Asking:
         """Names that tenants invent are no labels."""
         asked = agent.endpoint if agent is not None else "built-in"
         endpoint = asked if agent is None or asked in self._endpoints else "unknown"
-        stood_in = answer.answered_by == "rules" and answer.note
-        AGENT_CALLS.labels(endpoint, "stand-in" if stood_in else answer.answered_by).inc()
+        AGENT_CALLS.labels(endpoint, "stand-in" if stood_in(answer) else answer.answered_by).inc()
 
     async def _store(self, search: Key, node: str, change: Change) -> None:
         assert self.keep is not None

@@ -15,7 +15,7 @@ from llmzero.api.proposals import (
     VerdictRequest,
 )
 from llmzero.api.spec import Agent
-from llmzero.api.stage import Audit
+from llmzero.api.stage import Audit, StageNode
 from llmzero.failpoints import failpoint
 from llmzero.local import approvals
 from llmzero.local.store import RunDirectory
@@ -56,12 +56,14 @@ class Applier:
         start: Callable[[str, int], None],
         stop: Callable[[str], None],
         asker: Asker | None,
+        heard: Callable[[StageNode, Answered | VerdictAnswer], None],
     ) -> None:
         self._run = run
         self._clock = clock
         self._start = start
         self._stop = stop
         self._asker = asker
+        self._heard = heard
         self._asked: dict[str, Future[Answered]] = {}
         self._reviewed: dict[str, tuple[VerdictRequest, Future[VerdictAnswer]]] = {}
 
@@ -73,6 +75,7 @@ class Applier:
                 run.create(node, self._clock())
             case Expand(node=name, expansion=expansion):
                 run.save_status(name, run.nodes[name].status.with_(expansion=expansion))
+                self._heard(run.nodes[name], expansion.answers[-1])
             case Start(node=name, attempt=attempt):
                 self._start(name, attempt)
             case Stop(node=name, stop=stop):
@@ -114,6 +117,7 @@ class Applier:
         before, manual = node.status.expansion, self._run.search.spec.approval == "manual"
         expansion = with_answer(before, answer, manual, self._clock())
         self._run.save_status(name, node.status.with_(expansion=expansion))
+        self._heard(self._run.nodes[name], answer)
 
     def _judge(self, name: str, request: VerdictRequest, verdict: VerdictAnswer) -> None:
         """A veto lets the stage run on as an audited one; anything else stops it."""
@@ -123,9 +127,10 @@ class Applier:
         stored = after_review(request, verdict, node.status.step, now)
         if isinstance(stored, Audit):
             self._run.save_status(name, node.status.with_(audit=stored))
-            return
-        self._run.save_status(name, request_stop(node, stored))
-        self._stop(name)
+        else:
+            self._run.save_status(name, request_stop(node, stored))
+            self._stop(name)
+        self._heard(node, verdict)
 
     def _prune(self, name: str, keep: tuple[int, ...]) -> None:
         """Written down first: what the status does not list, nothing branches from."""

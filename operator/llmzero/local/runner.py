@@ -3,20 +3,20 @@
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from types import FrameType
-from typing import Protocol
 
 from llmzero import strategies
 from llmzero.api.contract import STORAGE_FULL, ExitCode
-from llmzero.api.search import SearchStatus, TrainingSearch
+from llmzero.api.search import SearchStatus
 from llmzero.api.stage import Outcome, Phase, StageNode, StageStatus, StopDecision
 from llmzero.failpoints import failpoint
 from llmzero.local.apply import Applier, Asker, drop_unlisted
 from llmzero.local.devices import Slot, slots
 from llmzero.local.errors import RunError, UsageError
 from llmzero.local.launch import Ended, Launcher
+from llmzero.local.listener import Listener
 from llmzero.local.live import LiveStage, adopt
 from llmzero.local.records import last_words
 from llmzero.local.store import RunDirectory
@@ -29,20 +29,6 @@ GRACE_SECONDS = 30.0
 """From SIGTERM to SIGKILL; a trainer saves and leaves in a few seconds."""
 CRASH = 1
 """Exit code of a Python that died of an exception."""
-
-
-class Listener(Protocol):
-    """Whoever shows the progress."""
-
-    def update(self, search: TrainingSearch, nodes: Mapping[str, StageNode]) -> None: ...
-
-    def started(self, node: StageNode) -> None: ...
-
-    def ended(self, node: StageNode) -> None:
-        """An attempt is over; ``update`` was called with the plan that follows from it."""
-        ...
-
-    def say(self, text: str) -> None: ...
 
 
 class Runner:
@@ -77,7 +63,8 @@ class Runner:
         """
         asking = self._asker() if self._asker else contextlib.nullcontext()
         with self._signals(), asking as asker:
-            self._applier = Applier(self.run_directory, self._clock, self._start, self._stop, asker)
+            heard, start, stop = self._listener.answered, self._start, self._stop
+            self._applier = Applier(self.run_directory, self._clock, start, stop, asker, heard)
             try:
                 self._find_stages()
                 self._show()

@@ -31,6 +31,7 @@ class Recorded:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.most = 0
+        self.answers: list[tuple[str, Answered | VerdictAnswer]] = []
 
     def update(self, search: TrainingSearch, nodes: Mapping[str, StageNode]) -> None:
         under_way = (Phase.QUEUED, Phase.RUNNING, Phase.STOPPING)
@@ -41,6 +42,9 @@ class Recorded:
 
     def ended(self, node: StageNode) -> None:
         self.lines.append(f"ended {node.spec.path}")
+
+    def answered(self, node: StageNode, answer: Answered | VerdictAnswer) -> None:
+        self.answers.append((node.spec.path, answer))
 
     def say(self, text: str) -> None:
         self.lines.append(text)
@@ -298,6 +302,14 @@ def test_answers_of_an_agent_are_stored_before_stages_come_of_them(lab: Lab) -> 
         parent = run.nodes[node.spec.parent or ""]
         assert parent.status.expansion is not None
         assert parent.status.expansion.answers[0].provider == "slow-fake"
+    stored = [a for n in run.nodes.values() for a in _answers(n)]
+    assert sorted(a.request_id for _, a in lab.listener.answers) == sorted(
+        a.request_id for a in stored
+    )
+
+
+def _answers(node: StageNode) -> list[Answered]:
+    return node.status.expansion.answers if node.status.expansion else []
 
 
 def test_a_veto_lets_a_doomed_stage_run_on(lab: Lab) -> None:
@@ -314,4 +326,6 @@ def test_a_veto_lets_a_doomed_stage_run_on(lab: Lab) -> None:
     vetoed = [n for n in run.nodes.values() if n.status.audit is not None]
     assert vetoed
     assert all("let it run" in n.status.audit.message for n in vetoed if n.status.audit)
+    told = [path for path, answer in lab.listener.answers if isinstance(answer, VerdictAnswer)]
+    assert sorted(told) == sorted(n.spec.path for n in vetoed)
     assert not any(n.status.outcome is Outcome.EARLY_STOPPED for n in run.nodes.values())
