@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from llmzero.api.search import TrainingSearch
+from llmzero.api.spec import FAILURE_FLOOR
 from llmzero.cli.agent_choice import choose, unreachable
 from llmzero.cli.heard import agent_line
 from llmzero.cli.load import load_search, refuse_missing
@@ -156,15 +157,14 @@ def retrain(
         seed=spec.strategy.seed + 1 if seed is None else seed,
         candidates=1,
     )
-    total = sum(s["steps"] for s in stages) / spec.stage.steps
+    # A stage is charged a quarter at least, however short.
+    total = sum(max(s["steps"] / spec.stage.steps, FAILURE_FLOOR) for s in stages)
     again = TrainingSearch(
         metadata=search.metadata.model_copy(update={"name": f"{search.name[:27]}-re"}),
         spec=spec.with_(
             strategy=schedule,
             agent=None,
-            budget=spec.budget.with_(
-                stages=total + 1e-6, gpu_hours=None, tokens=None, deadline=None
-            ),
+            budget=spec.budget.with_(stages=total, gpu_hours=None, tokens=None, deadline=None),
         ),
     )
     target = to or dir.with_name(f"{dir.name}-retrain")

@@ -242,10 +242,17 @@ def _take_over(run: RunDirectory, manifest: TrainingSearch, now: datetime) -> No
         _begin_anew(run, manifest, now)
         return
     if frozen:
+        may = [*MUTABLE, *(".".join(field) for field in MUTABLE_WITHIN)]
         raise UsageError(
-            f"{run.path}: this directory holds another search: {', '.join(frozen)} differ from "
-            f"what it was started with. Only {', '.join(MUTABLE)} and "
-            f"{' and '.join('.'.join(f) for f in MUTABLE_WITHIN)} may change; choose another --dir"
+            f"{run.path}: this directory holds another search: {', '.join(frozen)} "
+            f"{'differs' if len(frozen) == 1 else 'differ'} from what it was started with. Only "
+            f"{', '.join(may)} may change; choose another directory (--dir; --to of retrain)"
+        )
+    spent, budget = run.search.status.ledger.stages_spent, manifest.spec.budget
+    if budget.stages < spent and budget.stages < run.search.spec.budget.stages:
+        raise UsageError(
+            f"spec.budget.stages: found {budget.stages:g}, at least {spent:g} are needed: so many are "
+            "spent. To end the search, suspend it"
         )
     metadata = _next_version(run.search.metadata)
     run.search = run.search.with_(

@@ -257,11 +257,10 @@ class _Planner:
 
     def _without_winner(self) -> Verdict:
         ended = len(self.tree.stages)
-        return Verdict(
-            "Failed",
-            "NoStageSucceeded",
-            f"None of {_count(ended, 'stage')} ended with a value and a checkpoint.",
-        )
+        words = f"None of {_count(ended, 'stage')} ended with a value and a checkpoint."
+        if not ended:
+            words = "No stage could be begun: the budget is smaller than the strategy's first one."
+        return Verdict("Failed", "NoStageSucceeded", words)
 
     def _promote(self, chosen: Sequence[int]) -> None:
         self._evaluate(promote_nodes(self.tree, chosen))

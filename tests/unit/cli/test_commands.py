@@ -187,6 +187,18 @@ def test_a_directory_of_another_search_is_refused(
     assert "spec.strategy.name" in result.stderr
 
 
+def test_a_budget_cannot_fall_below_what_is_spent(
+    call: Call, tmp_path: Path, fake_trainer: pytest.MonkeyPatch
+) -> None:
+    """As on a cluster, where admission refuses it."""
+    assert call("run", write(tmp_path, manifest()), "--dir", tmp_path / "run").exit_code == 0
+    lower = {**manifest()}
+    lower["spec"] = {**lower["spec"], "budget": {**lower["spec"]["budget"], "stages": 1}}
+    result = call("run", write(tmp_path, lower), "--dir", tmp_path / "run")
+    assert result.exit_code == 2
+    assert "spec.budget.stages: found 1, at least" in result.stderr
+
+
 def test_a_failed_search_has_its_own_exit_code(
     call: Call, tmp_path: Path, fake_trainer: pytest.MonkeyPatch
 ) -> None:
