@@ -10,7 +10,7 @@ from llmzero.cli.agent_report import agent_report
 from llmzero.cli.analyze import analyze
 from llmzero.cli.approve import approve, reject
 from llmzero.cli.bench import bench
-from llmzero.cli.output import Version
+from llmzero.cli.output import Version, called
 from llmzero.cli.run import retrain, run
 
 LAZY = {
@@ -56,7 +56,7 @@ def main() -> None:
     """Runs the command line."""
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
     _add_lazy(words[0] if words else None)
-    app()
+    called(app)
 
 
 if __name__ == "__main__":

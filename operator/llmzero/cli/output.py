@@ -3,10 +3,11 @@
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum, StrEnum
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
-from typing import Annotated, NoReturn, TextIO
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 from rich.console import Console
@@ -64,6 +65,22 @@ def fail(message: str, code: Exit = Exit.USAGE) -> NoReturn:
     """One line on stderr and the exit code."""
     errors.print(f"[bold red]error:[/] {_escaped(message)}", highlight=False, soft_wrap=True)
     raise typer.Exit(code)
+
+
+def called(app: Callable[..., object], **options: Any) -> None:
+    """Runs a command line; a full disk behind standard output is one line, as it is elsewhere."""
+    try:
+        try:
+            app(**options)
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in (ENOSPC, EDQUOT):
+            raise
+        # What is still buffered would fail once more when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        errors.print(f"[bold red]error:[/] standard output: {error.strerror}", highlight=False)
+        sys.exit(Exit.MACHINE)
 
 
 def run_of(directory: Path) -> RunDirectory:

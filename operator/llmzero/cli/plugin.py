@@ -2,7 +2,7 @@
 
 import sys
 
-from llmzero.cli.output import Exit, errors
+from llmzero.cli.output import Exit, called, errors
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
         sys.exit(Exit.MACHINE)
     except KeyboardInterrupt:
         sys.exit(Exit.INTERRUPTED)
-    app(prog_name="kubectl llmzero")
+    called(app, prog_name="kubectl llmzero")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ import fcntl
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +187,15 @@ def test_a_directory_of_another_search_is_refused(
     result = call("run", search_file, "--strategy", "random", "--dir", finished[0])
     assert result.exit_code == 2
     assert "spec.strategy.name" in result.stderr
+
+
+def test_a_full_disk_behind_standard_output_is_one_line(finished: Finished) -> None:
+    for command in (["tree", "-o", "json"], ["tree"], ["strategy", "export"]):
+        words = [sys.executable, "-m", "llmzero.cli.main", *command, str(finished[0])]
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True)
+        assert done.returncode == 1
+        assert done.stderr.splitlines() == ["error: standard output: No space left on device"]
 
 
 def test_a_budget_cannot_fall_below_what_is_spent(
