@@ -110,13 +110,18 @@ def summary_table(results: Results) -> str:
     rows = [
         (
             line.name,
-            *(_interval(bootstrap([np.array(tasks[t][line.name]["score"])], iqm)) for t in tasks),
+            *(_score(tasks[t][line.name]["score"]) for t in tasks),
             _percent(line.lead),
             _better(line),
         )
         for line in _ours_first(lines)
     ]
     return _markdown((*head, "llmzero leads by", "P(llmzero better)"), rows)
+
+
+def _score(scores: Sequence[float]) -> str:
+    found = bootstrap([np.array(scores)], iqm)
+    return _number(found.value, 3) if len(scores) < FEW_SEEDS else _interval(found)
 
 
 def leads_table(results: Results, names: Iterable[str]) -> str:
