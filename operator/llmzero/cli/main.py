@@ -28,7 +28,11 @@ app = typer.Typer(
 app.command()(run)
 app.command()(inspect.tree)
 app.command()(inspect.show)
-app.add_typer(strategy.app, name="strategy", help="The best trajectory: show it (the verb may be left out), or export it.")
+app.add_typer(
+    strategy.app,
+    name="strategy",
+    help="The best trajectory: show it (the verb may be left out), or export it.",
+)
 app.command()(inspect.report)
 app.command()(inspect.validate)
 app.command()(retrain)

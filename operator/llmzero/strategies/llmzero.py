@@ -17,6 +17,7 @@ from llmzero.rules.findings import acts
 from llmzero.rules.space import hopeless
 from llmzero.search.budget import SHARES, SLACK, WARM, segments
 from llmzero.search.decisions import Create
+from llmzero.search.nodes import train_node
 from llmzero.search.protocol import Proposed
 from llmzero.search.rows import REPLICA, Kind
 from llmzero.search.selection import Selection
@@ -30,7 +31,7 @@ from llmzero.strategies.replicas import repetition, to_repeat
 from llmzero.strategies.schedule import source_option
 from llmzero.strategies.screening import KEPT_RUNGS, SCREEN_MOST, root_setting, rung, rung_count
 from llmzero.strategies.stuck import spent, unmatched, untrained
-from llmzero.strategies.warm import WarmStart
+from llmzero.strategies.warm import SCHEDULE, WarmStart
 
 LINES = 2
 """Paths that are finished to the horizon."""
@@ -100,38 +101,39 @@ class LLMZero(ProposingStrategy):
 
     def _known_line(self) -> Sequence[Proposed]:
         """The next stage on the line of the schedule that the search starts from."""
-        line = [] if self.warm is None or self.manual else self.warm.line(self.tree)
+        tree = self.tree
+        line = [] if self.warm is None or self.manual else self.warm.line(tree)
         if self.warm is None or not line or not self.can_branch(line[-1]):
             return ()
-        row = self.tree.rows[line[-1]]
-        if self.warm.over(row.begin + (row.tip or 0)):
+        row = tree.rows[line[-1]]
+        assert row.tip is not None
+        end = row.begin + row.tip
+        part = self.warm.at(end)
+        if part is None or hopeless(self.search.spec.parameters, part.settings, self.failures):
             return ()
-        if self.warm.after([self.tree.rows[i] for i in line]) is not None:
-            node = self._warm(line[-1])
-            return () if node is None else (Create(node),)
-        if self.tree.continued[line[-1]]:
+        # Elsewhere the schedule's stage was cut in two, and goes on as if it were one.
+        begins = end == part.begin
+        carried = not begins or part.leg.carry_optimizer, not begins or part.leg.carry_reference
+        goes_on = all(carried) and part.settings == row.parameters
+        if goes_on and tree.continued[line[-1]]:
             return ()
-        why = f"on the line of the schedule {self.warm.name}"
-        return (Create(self.going_on(line[-1], "schedule", why, "tree")),)
-
-    def _warm(self, index: int) -> StageNode | None:
-        """The next stage of the schedule that the search starts from, below its line."""
-        tree, row = self.tree, self.tree.rows[index]
-        if self.warm is None or self.manual or row.kind is not Kind.VALUED or row.tip is None:
-            return None
-        follows = self.warm.after([tree.rows[i] for i in tree.path(index)])
-        if follows is None or hopeless(self.search.spec.parameters, follows[1], self.failures):
-            return None
-        leg, point = follows
-        why = "; ".join([f"stage {leg.place} of the schedule {self.warm.name}", *leg.notes])
-        return self._child(
-            index,
-            row.tip,
-            point,
-            Provenance(proposer="schedule", rationale=why[:2048]),
-            carry_optimizer=leg.carry_optimizer,
-            carry_reference=leg.carry_reference,
+        why = f"stage {part.leg.place} of the schedule {self.warm.name}"
+        node = train_node(
+            self.search,
+            parent=row.node,
+            # Number 0 is kept for going on unchanged.
+            number=0 if goes_on else max(tree.next_number(line[-1]), 1),
+            steps=min(self.child_steps(end), part.end - end),
+            parameters=dict(part.settings),
+            provenance=Provenance(
+                proposer=SCHEDULE, rationale="; ".join([why, *part.leg.notes])[:2048]
+            ),
+            segment="tree",
+            start_step=row.tip,
+            carry_optimizer=carried[0],
+            carry_reference=carried[1],
         )
+        return (Create(node),)
 
     # Screening ------------------------------------------------------------------------------
 
@@ -140,7 +142,7 @@ class LLMZero(ProposingStrategy):
         changed where going on would train nothing."""
         tree = self.tree
         rungs = [i for i in tree.children(ROOT) if tree.rows[i].proposer != REPLICA]
-        if len(rungs) < self.rungs and (node := self._rung()) is not None:
+        if len(rungs) < self._wanted() and (node := self._rung()) is not None:
             return (Create(node),)
         if self.rung_steps == tree.stage_steps:
             return ()
@@ -157,6 +159,10 @@ class LLMZero(ProposingStrategy):
                 why = "among the best rungs: continued to a full stage"
                 return (Create(self.going_on(index, "continue", why, "screen")),)
         return ()
+
+    def _wanted(self) -> int:
+        """Rungs at the root: beside the initial settings, those that a schedule begins with."""
+        return self.rungs if self.warm is None else max(self.rungs, 2)
 
     def _stuck(self, index: int) -> bool:
         """Whether the same settings carried on would most likely teach nothing, or little of what
@@ -210,9 +216,6 @@ class LLMZero(ProposingStrategy):
         if not len(ends):
             return ()
         best = likeliest(tree, self.values, ends)
-        warm = self._warm(best)
-        if warm is not None:
-            return (_paid_by_finish(Create(warm)),)
         why = "the best outlook at the full horizon"
         return self._treated(best) or (Create(self.going_on(best, "finish", why, "finish")),)
 
@@ -276,9 +279,6 @@ class LLMZero(ProposingStrategy):
     def _expanded(self, index: int) -> Sequence[Proposed]:
         if not self.branchable()[index]:
             return ()  # what was affordable when the plan began no longer is
-        warm = self._warm(index)
-        if warm is not None:
-            return (Create(warm),)
         if self._stuck(index) and (changed := self.transition(index, not self._unmatched(index))):
             return changed
         if self.tree.rows[index].kind is Kind.VALUED and not self.tree.continued[index]:

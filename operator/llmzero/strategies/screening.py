@@ -10,7 +10,7 @@ from llmzero.rules.space import hopeless, known, local, shrunk, spread
 from llmzero.search.budget import SLACK
 from llmzero.search.tree import ROOT, Tree
 from llmzero.search.widening import ROOT_MOST
-from llmzero.strategies.warm import WarmStart
+from llmzero.strategies.warm import SCHEDULE, WarmStart
 
 RUNG = 0.25
 """Length of a screening rung, in stages. Source: reference, "Why a tree loses", 1."""
@@ -59,9 +59,10 @@ def root_setting(
         initial: SettingsMap = {p.name: p.clip(p.initial) for p in parameters}
         return initial, Provenance(proposer="initial", rationale="the declared initial values")
     taken = [tree.rows[i].parameters for i in tree.children(ROOT)]
-    if warm is not None and not known(parameters, warm.first, taken):
+    # As it stands, however near to another one: the line begins with it.
+    if warm is not None and warm.first not in taken:
         why = f"how the schedule {warm.name} begins"
-        return warm.first, Provenance(proposer="schedule", rationale=why)
+        return warm.first, Provenance(proposer=SCHEDULE, rationale=why)
     turn, of_turn = divmod(number - 1, 3)
     for attempt in range(TRIES):
         again = attempt * ROOT_MOST

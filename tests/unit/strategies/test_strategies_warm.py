@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from simulated_engine import PARAMETERS, SimulatedEngine, make_search
 
 from llmzero.api.parameters import Parameter
+from llmzero.api.spec import EarlyStopping
 from llmzero.api.stage import StageNode
 from llmzero.strategies import check_options
 from llmzero.strategies.presets import PRESETS
@@ -29,6 +30,7 @@ SCHEDULE: dict[str, Any] = {
 
 def grown(warm: Any, stages: float = 24, seed: int = 1, **kw: Any) -> list[StageNode]:
     kw.setdefault("parameters", [RATE, LENGTH])
+    kw.setdefault("early_stopping", EarlyStopping(enabled=False))
     search = make_search(options={"warmStart": warm}, stages=stages, seed=seed, **kw)
     engine = SimulatedEngine(search, seed=seed)
     engine.run()
@@ -55,35 +57,77 @@ def test_the_line_of_the_schedule_is_in_the_tree() -> None:
     assert len(nodes) > len(found) + 5, "and the search searched"
 
 
-def test_the_line_is_followed_to_its_end_before_others_go_on() -> None:
-    nodes = grown(SCHEDULE)
-    by_name = {n.name: n for n in nodes}
-    last = next(n for n in line(nodes) if n.spec.parameters["learning_rate"] == 2e-6)
-    path = [last]
-    while path[-1].spec.parent:
-        path.append(by_name[path[-1].spec.parent])
-    assert [n.spec.provenance.proposer for n in path] == ["schedule"] * len(path)
-    # A rung, the rest of its stage, and one stage for each of the schedule's changes.
-    assert sum(n.spec.steps for n in reversed(path)) == 300
-    begun = [n for n in nodes if n.status.sequence is not None]
-    begun.sort(key=lambda n: n.status.sequence or 0)
+RESETS: dict[str, Any] = {
+    **SCHEDULE,
+    "stages": [
+        {"steps": 50, "parameters": {"learning_rate": 8e-5}},
+        {"steps": 100, "parameters": {"learning_rate": 2e-5}, "carryOptimizer": True},
+        {"steps": 150, "carryOptimizer": False, "carryReference": False},
+    ],
+}
+"""Changes inside a full stage, and a stage that only resets, as ProRL hands its reference over."""
+
+
+@pytest.mark.parametrize("parallelism", [1, 2, 8])
+@pytest.mark.parametrize("schedule", [SCHEDULE, RESETS], ids=["changes", "resets"])
+def test_the_line_is_the_schedule_to_its_end(schedule: dict[str, Any], parallelism: int) -> None:
+    for seed in range(4):
+        # What runs beside the line must not spend the budget before it ends.
+        nodes = grown(schedule, 64, seed=seed, parallelism=parallelism)
+        found = sorted(line(nodes), key=lambda n: n.spec.path.count("-"))
+        assert [n.spec.parent for n in found] == [None, *(n.name for n in found[:-1])]
+        begin, wanted, settings = 0, [], {"learning_rate": 1e-5, "max_completion_length": 48}
+        for stage in schedule["stages"]:
+            settings = {**settings, **stage.get("parameters", {})}
+            wanted.append((begin, begin + stage["steps"], dict(settings), stage))
+            begin += stage["steps"]
+        at = 0
+        for node in found:
+            first, last, settings, stage = next(w for w in wanted if w[0] <= at < w[1])
+            assert node.spec.parameters == settings
+            if at and at == first:
+                assert node.spec.carry_optimizer == stage.get("carryOptimizer", False)
+                assert node.spec.carry_reference == stage.get("carryReference", False)
+            elif at:
+                assert node.spec.carry_optimizer and node.spec.carry_reference
+            at += node.spec.steps
+            assert at <= last
+        assert at == begin
+
+
+def test_the_line_goes_first() -> None:
+    nodes = grown(SCHEDULE, parallelism=1)
+    begun = sorted(nodes, key=lambda n: n.status.sequence or 0)
     others = [n for n in begun if n.spec.path.count("-") > 1 and n not in line(nodes)]
-    assert begun.index(last) < min(begun.index(n) for n in others)
+    assert begun.index(line(begun)[-1]) < min(begun.index(n) for n in others)
 
 
-def test_a_stage_that_only_resets_is_a_stage_of_the_line() -> None:
-    """ProRL hands the reference over at settings that stay."""
-    resets = {
-        **SCHEDULE,
-        "stages": [
-            {"steps": 100, "parameters": {"learning_rate": 8e-5}},
-            {"steps": 100, "parameters": {}, "carryOptimizer": False, "carryReference": False},
-        ],
-    }
-    first, rest, second = (n for n in line(grown(resets)))
-    assert rest.spec.carry_optimizer and rest.spec.carry_reference
-    assert not second.spec.carry_optimizer and not second.spec.carry_reference
-    assert second.spec.parent == rest.name and second.spec.parameters == first.spec.parameters
+@pytest.mark.parametrize("parallelism", [1, 2, 8])
+def test_the_line_ends_where_a_stage_of_it_fails(parallelism: int) -> None:
+    ends = set()
+    for seed in range(8):
+        search = make_search(
+            options={"warmStart": RESETS}, parameters=[RATE, LENGTH], seed=seed,
+            parallelism=parallelism,
+        )  # fmt: skip
+        engine = SimulatedEngine(search, seed=seed, diverge=0.3)
+        engine.run()
+        found = sorted(line(engine.trains()), key=lambda n: n.spec.path.count("-"))
+        assert [n.spec.parent for n in found] == [None, *(n.name for n in found[:-1])]
+        assert all(n.status.phase == "Succeeded" for n in found[:-1])
+        ends.add(str(found[-1].status.phase))
+    assert "Failed" in ends
+
+
+def test_a_small_budget_has_room_for_the_schedule() -> None:
+    nodes = grown(SCHEDULE, stages=3, parallelism=1, max_depth=4)
+    assert len(line(nodes)) > 1
+
+
+def test_settings_near_the_initial_ones_begin_the_line() -> None:
+    near = {**SCHEDULE, "stages": [{"parameters": {"learning_rate": 1.02e-5}}, {"parameters": {}}]}
+    found = line(grown(near))
+    assert found and found[0].spec.parameters["learning_rate"] == 1.02e-5
 
 
 def test_the_line_is_no_constraint() -> None:
