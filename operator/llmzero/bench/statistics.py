@@ -112,10 +112,12 @@ def lead(ours: Sequence[Floats], theirs: Sequence[Floats], seed: int = 0) -> Int
     return bootstrap(pairs, _ratio, seed)
 
 
-@np.errstate(divide="ignore")
+@np.errstate(divide="ignore", invalid="ignore")
 def _ratio(pairs: Floats, axis: int) -> Floats:
+    """Two means of 0 are equal."""
     means = pairs.mean(axis=axis)
-    found: Floats = means[..., 0] / means[..., 1] - 1
+    ours, theirs = means[..., 0], means[..., 1]
+    found: Floats = np.where(ours == theirs, 0.0, ours / theirs - 1)
     return found
 
 

@@ -40,8 +40,8 @@ def analyze(
             f"{_SAID[every.verdict]} along all paths.",
             highlight=False,
         )
-        few = min(every.capacity.clusters, every.regularization.clusters)
-        if few < LEAST_CLUSTERS:
+        shares = (s for found in (best, every) for s in (found.capacity, found.regularization))
+        if min(s.clusters for s in shares) < LEAST_CLUSTERS:
             console.print(
                 f"Nothing is decided on fewer than {LEAST_CLUSTERS} searches (best paths) or children "
                 "of the base model (all paths) with such steps.",

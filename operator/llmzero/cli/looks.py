@@ -37,6 +37,7 @@ def show_tree(source: Source, output: Format | None) -> None:
             f"--dir {source.where} goes on.",
             style="yellow",
             highlight=False,
+            markup=False,
             soft_wrap=True,
         )
 

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum, StrEnum
-from errno import EDQUOT, ENOSPC
+from errno import EDQUOT, ENOSPC, EPIPE
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO
 
@@ -68,18 +68,20 @@ def fail(message: str, code: Exit = Exit.USAGE) -> NoReturn:
 
 
 def called(app: Callable[..., object], **options: Any) -> None:
-    """Runs a command line; a full disk behind standard output is one line, as it is elsewhere."""
+    """Runs a command line; a full disk behind standard output is one line, as it is elsewhere, and
+    a reader that has gone (``| head``) is none."""
     try:
         try:
             app(**options)
         finally:
             sys.stdout.flush()
     except OSError as error:
-        if error.errno not in (ENOSPC, EDQUOT):
+        if error.errno not in (ENOSPC, EDQUOT, EPIPE):
             raise
         # What is still buffered would fail once more when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        errors.print(f"[bold red]error:[/] standard output: {error.strerror}", highlight=False)
+        if error.errno != EPIPE:
+            errors.print(f"[bold red]error:[/] standard output: {error.strerror}", highlight=False)
         sys.exit(Exit.MACHINE)
 
 

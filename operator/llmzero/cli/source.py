@@ -25,7 +25,8 @@ class Source:
 def directory(path: Path) -> Source:
     """The run in a directory, or an error and exit."""
     run = run_of(path)
-    ended = run.search.status.phase in ("Complete", "Failed")
+    # A suspended one says itself how it goes on.
+    ended = run.search.status.phase in ("Complete", "Failed", "Suspended")
     return Source(str(path), run.search, run.nodes, idle=not ended and not worked_on(path))
 
 

@@ -5,7 +5,7 @@ import random
 import ssl
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 from pydantic import ValidationError
@@ -109,7 +109,7 @@ class AgentClient:
         try:
             async with asyncio.timeout(seconds), self._slots:
                 data = await self._with_retries(path, body, seconds)
-                return answer.model_validate(loads(data))
+                return answer.model_validate(self._without_tokens(loads(data)))
         except TimeoutError:
             why = f"no answer within {seconds:g} s"
         except _NothingBegun as error:
@@ -181,11 +181,21 @@ class AgentClient:
         self._tokens.add(token)
         return token
 
+    def _without_tokens(self, value: Any) -> Any:
+        """An answer whose texts quote no token: a service may quote what it was sent, and what it
+        says is stored and shown."""
+        if isinstance(value, dict):
+            return {self._without_tokens(k): self._without_tokens(v) for k, v in value.items()}
+        if isinstance(value, list):
+            return [self._without_tokens(v) for v in value]
+        if isinstance(value, str):
+            for token in self._tokens:
+                value = value.replace(token, "…")
+        return value
+
     def _words(self, text: str, limit: int) -> str:
-        """Words of the endpoint, fit to be shown: a service may quote what it was sent."""
-        for token in self._tokens:
-            text = text.replace(token, "…")
-        return clean(text, limit)
+        """Words of the endpoint, fit to be shown."""
+        return clean(self._without_tokens(text), limit)
 
     def _client(self) -> httpx.AsyncClient:
         if self._http is None:

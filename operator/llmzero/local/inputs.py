@@ -40,10 +40,10 @@ def _model(model: ModelSource, beside: Path | None) -> Iterator[Problem]:
             yield Problem(field, show(given), _no("directory", given, beside))
         return
     folder = given.partition("/")[0]
-    if "/" in given and os.path.isdir(folder) and not (model.revision or _in_hub_cache(given)):
+    if "/" in given and os.path.isdir(folder):
         words = f"no such directory, though {folder} is one in the working directory"
-        hub = f"if the model of that name on the hub is meant: hf download {given}"
-        yield Problem(field, show(given), f"{words} ({os.getcwd()}); {hub}")
+        hub = "the model of that name on the hub is taken"
+        yield Problem(field, show(given), f"{words} ({os.getcwd()}): {hub}", warning=True)
 
 
 def _questions(task: Task, beside: Path | None) -> Iterator[Problem]:
@@ -102,12 +102,3 @@ def _no(what: str, path: str, beside: Path | None) -> str:
     if beside is not None and (beside / path).exists():
         words += f"; it lies next to the manifest: run in {os.path.abspath(beside)}"
     return words
-
-
-def _in_hub_cache(name: str) -> bool:
-    """Whether the model was downloaded: it loads although a folder here is named like its owner."""
-    env = os.environ
-    cache = env.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    home = env.get("HF_HOME") or os.path.join(cache, "huggingface")
-    hub = env.get("HF_HUB_CACHE") or env.get("HUGGINGFACE_HUB_CACHE") or os.path.join(home, "hub")
-    return os.path.isdir(os.path.join(hub, f"models--{name.replace('/', '--')}"))

@@ -251,7 +251,7 @@ def _take_over(run: RunDirectory, manifest: TrainingSearch, now: datetime) -> No
     spent, budget = run.search.status.ledger.stages_spent, manifest.spec.budget
     if budget.stages < spent and budget.stages < run.search.spec.budget.stages:
         raise UsageError(
-            f"spec.budget.stages: found {budget.stages:g}, at least {spent:g} are needed: so many are "
+            f"spec.budget.stages: found {budget.stages:g}, at least {spent:.10g} are needed: so many are "
             "spent. To end the search, suspend it"
         )
     metadata = _next_version(run.search.metadata)

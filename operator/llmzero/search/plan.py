@@ -222,7 +222,7 @@ class _Planner:
         """Training is over: choose the winner on the promote split, then confirm it once."""
         chosen = candidates(self.tree, self.values, self.evaluations)
         if not chosen:
-            return self._without_winner()
+            return self._without_winner(ended)
         self._promote(chosen)
         scores = [self.evaluations.promote.get(self.tree.rows[i].name) for i in chosen]
         if not all(node is not None and node.status.phase.final for node in scores):
@@ -255,11 +255,12 @@ class _Planner:
         path = self.tree.rows[final.winner].path
         return Verdict("Complete", why, f"The winner is stage {path}. {words}")
 
-    def _without_winner(self) -> Verdict:
-        ended = len(self.tree.stages)
-        words = f"None of {_count(ended, 'stage')} ended with a value and a checkpoint."
-        if not ended:
-            words = "No stage could be begun: the budget is smaller than the strategy's first one."
+    def _without_winner(self, ended: tuple[str, str] | None) -> Verdict:
+        stages = len(self.tree.stages)
+        words = f"None of {_count(stages, 'stage')} ended with a value and a checkpoint."
+        if not stages:
+            why = "the budget is smaller than the strategy's first one."
+            words = f"No stage was begun: {ended[1] if ended else why}"
         return Verdict("Failed", "NoStageSucceeded", words)
 
     def _promote(self, chosen: Sequence[int]) -> None:

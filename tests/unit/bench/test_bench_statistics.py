@@ -84,6 +84,8 @@ def test_both_means_of_a_lead_vary() -> None:
         found = lead([np.ones(20)], [theirs])
         hits += found.low <= truth <= found.high
     assert 0.88 <= hits / 200 <= 0.99
+    both = lead([np.array([0, 0, 0, 0.5])], [np.array([0, 0, 0, 0.2])])
+    assert (both.low, both.value) == pytest.approx((0.0, 1.5)), "a draw may hold zeros alone"
     rare = np.array([0.5] + [0.0] * 5)
     found = lead([np.full(6, 0.9)], [rare])
     assert found.value == pytest.approx(0.9 * 6 / 0.5 - 1) and found.high == np.inf

@@ -247,7 +247,9 @@ async def test_a_token_that_the_service_quotes_is_not_shown(tmp_path: Path, stat
 
     def script(request: Received) -> Reply:
         given = request.headers["authorization"]
-        reply = answered(answered_by="rules", note=f"refused: {given}", provider=f"m {given}")
+        reply = answered(note=f"refused: {given}", provider=f"m {given}")
+        reply["answer"]["proposals"][0]["rationale"] = f"as {given} wishes"
+        reply["answer"]["branchFrom"]["reason"] = f"for {given}"
         if request.path == "/v1/verdicts":
             return as_json({"requestId": given, given: 1}, status)
         return as_json(reply, status)

@@ -12,11 +12,11 @@ from llmzero.client.ready import trouble
 from tests.unit.agent.scripted import Received, Reply, ScriptedEndpoint, as_json
 
 
-async def asked(reply: Reply, seconds: float = 3.0, **options: Any) -> tuple[str, Received]:
+async def asked(reply: Reply, seconds: float = 3.0, **options: Any) -> tuple[str, list[Received]]:
     async with ScriptedEndpoint([reply]) as service:
         endpoint = Endpoint(url=f"{service.url}/prefix", **options)
         said = await asyncio.to_thread(trouble, endpoint, seconds)
-    return said, service.seen[0]
+    return said, service.seen
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ async def asked(reply: Reply, seconds: float = 3.0, **options: Any) -> tuple[str
     ],
 )
 async def test_what_readyz_says(reply: Reply, said: str) -> None:
-    found, request = await asked(reply)
+    found, (request,) = await asked(reply)
     assert found == said
     assert (request.method, request.path) == ("GET", "/prefix/readyz")
 
@@ -43,7 +43,7 @@ async def test_what_readyz_says(reply: Reply, said: str) -> None:
 async def test_the_token_is_not_sent(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("a-token")
-    _, request = await asked(as_json({"ready": True}), token_file=token)
+    _, (request,) = await asked(as_json({"ready": True}), token_file=token)
     assert "authorization" not in request.headers
 
 

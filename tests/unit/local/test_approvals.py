@@ -8,7 +8,6 @@ import typer
 from llmzero.api.proposals import Answered, BranchFrom, Expansion, Proposal, ProposalAnswer
 from llmzero.api.stage import Provenance
 from llmzero.cli.approve import approve, reject
-from llmzero.cli.output import console
 from llmzero.local import approvals
 from llmzero.local.store import RunDirectory, open_run, read_run
 from llmzero.search.expansion import with_answer
@@ -75,9 +74,8 @@ def test_a_broken_note_is_dropped(run: RunDirectory, text: str) -> None:
 
 
 def test_without_a_stage_the_waiting_proposals_are_listed(
-    run: RunDirectory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    run: RunDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(console, "file", None)
     approve(run.path)
     assert (
         "stage 0, from 0 step 20, rules: beta = 0.04 (hold [bold]it[/])" in capsys.readouterr().out

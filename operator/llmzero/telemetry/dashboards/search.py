@@ -59,7 +59,7 @@ def search() -> Dashboard:
                             Query(one("target_objective"), "{{search}} target", dashed=True),
                         ],
                         width=12,
-                        text="Filtered value on the search split; after promotion on the promote split.",
+                        text="The best stage's own evaluation on the search split; after promotion on the promote split.",
                     ),
                     Panel(
                         "Stages by phase",
