@@ -26,11 +26,11 @@ def show_tree(source: Source, output: Format | None) -> None:
         return
     console.print(tree_view(search, nodes))
     status = search.status
+    if line := agent_line(search, nodes):
+        console.print(line, highlight=False, markup=False)
     console.print(
         f"{status.phase}: {status.message or budget_line(search)}", highlight=False, markup=False
     )
-    if line := agent_line(search, nodes):
-        console.print(line, highlight=False, markup=False)
     if source.idle:
         console.print(
             "Nobody works on it now, whatever its last state says: `llmzero run` with "
