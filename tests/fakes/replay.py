@@ -41,4 +41,4 @@ def replayed(search: TrainingSearch, recorded: Sequence[StageNode]) -> dict[str,
 
 def specs(nodes: Any) -> dict[str, Any]:
     """By name, of the Train stages."""
-    return {n.name: n.spec for n in nodes if n.spec.purpose is Purpose.TRAIN}
+    return {n.name: n.spec.dump() for n in nodes if n.spec.purpose is Purpose.TRAIN}

@@ -52,6 +52,13 @@ def changes(old: Mapping[str, object], new: SettingsMap) -> list[Change]:
     return found
 
 
+def in_order(search: TrainingSearch, settings: SettingsMap) -> SettingsMap:
+    """As declared, then what a schedule sets beside that by name: an API server returns maps sorted,
+    and a stage must not depend on whether its parent was read back."""
+    declared = [p.name for p in search.spec.parameters if p.name in settings]
+    return {name: settings[name] for name in [*declared, *sorted(set(settings) - set(declared))]}
+
+
 def train_node(
     search: TrainingSearch,
     *,
@@ -71,6 +78,7 @@ def train_node(
     ``changes`` of a child of the base model are relative to the declared initial values.
     """
     spec = search.spec
+    parameters = in_order(search, parameters)
     path = child_path(parent.spec.path if parent else None, number)
     if parent is None:
         start, offset, halvings = None, 0, 0

@@ -45,6 +45,30 @@ def test_a_child_says_everything_that_it_computes() -> None:
     assert child.status.phase == "Pending"
 
 
+def test_a_child_does_not_depend_on_the_order_of_its_parents_settings() -> None:
+    """An API server returns maps sorted by name: replayed from memory, the changes stood in another
+    order."""
+    made = make_search()
+    values = {p.name: p.clip(p.initial) for p in made.spec.parameters}
+    assert list(values) != sorted(values)
+    above = train_node(
+        made, parent=None, number=0, steps=100, parameters=values,
+        provenance=Provenance(proposer="initial"), segment="screen",
+    )  # fmt: skip
+    children = []
+    for order in (list(values), sorted(values)):
+        parent = above.with_(
+            spec=above.spec.with_(parameters={name: values[name] for name in order})
+        )
+        point = {**parent.spec.parameters, "temperature": 0.7, "beta": 0.05}
+        child = train_node(
+            made, parent=parent, number=1, steps=100, parameters=point,
+            provenance=Provenance(proposer="rules"), segment="tree", start_step=100,
+        )  # fmt: skip
+        children.append(child.spec.model_dump_json())
+    assert children[0] == children[1]
+
+
 def test_seeds_are_shared_by_siblings_and_change_with_parent_replica_and_search() -> None:
     seeds = {
         rollout_seed(seed, parent, replica)
