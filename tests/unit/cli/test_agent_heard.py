@@ -26,11 +26,11 @@ AGENT = {"endpoint": "default", "timeoutSeconds": 30}
 
 @pytest.fixture(scope="module")
 def asking_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A search that comes to ask: no random transitions, and short stages for its budget."""
+    """A search that comes to ask: no random transitions, short stages, and a budget that outlasts a refusal."""
     file = tmp_path_factory.mktemp("manifest") / "search.yaml"
     short = {"steps": 2, "evalEvery": 1, "checkpointEvery": 1}
     options = {"options": {"explore": 0}, "maxDepth": 4}
-    file.write_text(json.dumps(manifest(options, stage=short, budget={"stages": 8})))
+    file.write_text(json.dumps(manifest(options, stage=short, budget={"stages": 24})))
     return file
 
 
