@@ -84,6 +84,9 @@ class Runner:
         """One look at every stage; at most one completion is recorded, then a plan follows."""
         now, news = self._clock(), self._waiting and self._launcher.ready()
         self._waiting = self._waiting and not news
+        # Before the completions, each of which ends the turn: where stages are shorter than a turn,
+        # answers would wait to the end of the search.
+        news |= self._applier.take_answers()
         for stage in self._live.values():
             news |= stage.hear(now)
         # Those without a slot ended under an earlier runner: what has succeeded since must not count
@@ -96,7 +99,6 @@ class Runner:
                 self._plan(name)
                 return
             self._watch_over(stage, now)
-        news |= self._applier.take_answers()
         if news or time.monotonic() - self._planned_at > REPLAN_SECONDS:
             self._plan()
         self._show()

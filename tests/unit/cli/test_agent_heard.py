@@ -14,6 +14,7 @@ from llmzero.api.stage import Audit, Phase, StageNode, StageStatus
 from llmzero.cli.heard import News, agent_line, answered_rows
 from llmzero.cli.main import app
 from llmzero.client import http
+from llmzero.local import runner
 from llmzero.local.store import read_run
 from tests.fakes.harness import manifest
 from tests.unit.builders import NOW, search, stage
@@ -26,11 +27,11 @@ AGENT = {"endpoint": "default", "timeoutSeconds": 30}
 
 @pytest.fixture(scope="module")
 def asking_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A search that comes to ask: no random transitions, short stages, and a budget that outlasts a refusal."""
+    """A search that comes to ask: no random transitions, and short stages for its budget."""
     file = tmp_path_factory.mktemp("manifest") / "search.yaml"
     short = {"steps": 2, "evalEvery": 1, "checkpointEvery": 1}
     options = {"options": {"explore": 0}, "maxDepth": 4}
-    file.write_text(json.dumps(manifest(options, stage=short, budget={"stages": 24})))
+    file.write_text(json.dumps(manifest(options, stage=short, budget={"stages": 8})))
     return file
 
 
@@ -46,6 +47,18 @@ def unheard(
         result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
     return directory, result
+
+
+def test_answers_are_taken_where_a_stage_ends_at_every_look(
+    call: Call, asking_file: Path, tmp_path: Path, fake_trainer: pytest.MonkeyPatch
+) -> None:
+    """Stages shorter than the pause between two looks kept every answer waiting to the end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(http, "BACKOFF", 0.001)
+        patch.setattr(runner, "POLL_SECONDS", 0.4)
+        result = call("run", asking_file, "--dir", tmp_path / "run", "--agent", NOWHERE)
+    assert result.exit_code == 0, result.output
+    assert "agent: 0 of" in result.output
 
 
 def clustered(folder: Path) -> Path:
