@@ -24,8 +24,9 @@ from llmzero.agent.failures import LlmFailed, failed
 from llmzero.agent.model import model, model_settings, output
 from llmzero.agent.prompts import Prompt
 from llmzero.agent.settings import MODES, AgentSettings, OutputMode
-from llmzero.agent.transport import GuardedTransport, tls_context
+from llmzero.agent.transport import GuardedTransport
 from llmzero.api.proposals import ProposalAnswer
+from llmzero.client.tls import tls_context
 
 LOG = logging.getLogger(__name__)
 Draft = TypeVar("Draft", bound=BaseModel)

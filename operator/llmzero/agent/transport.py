@@ -1,6 +1,5 @@
 """The last metre to a model's endpoint: the key goes in here, and a bounded answer comes out."""
 
-import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -82,8 +81,3 @@ def read_key(path: Path) -> str:
     if not key or not key.isascii() or not key.isprintable():
         raise KeyUnreadable("the key file holds no usable key")
     return key
-
-
-def tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    """Trusts the system's authorities, or those in ``ca_file`` alone."""
-    return ssl.create_default_context(cafile=str(ca_file) if ca_file else None)

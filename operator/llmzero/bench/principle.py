@@ -56,11 +56,6 @@ class Signs:
         return self.signs.count(1)
 
     @property
-    def turns(self) -> int:
-        """Neighbours that differ."""
-        return sum(a != b for a, b in pairwise(self.signs))
-
-    @property
     def expected_turns(self) -> float:
         """Of the same signs in random order."""
         n, a = len(self.signs), self.ups

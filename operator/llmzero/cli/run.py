@@ -22,7 +22,7 @@ from llmzero.local.forkserver import Forkserver
 from llmzero.local.launch import FreshProcess, Launcher
 from llmzero.local.runner import Runner
 from llmzero.local.store import RunDirectory, open_run, run_path
-from llmzero.report.path import path_to
+from llmzero.report.path import path_to, steps_taken
 
 File = Annotated[
     Path, typer.Argument(help="Manifest of a TrainingSearch, YAML or JSON.", show_default=False)
@@ -136,18 +136,15 @@ def retrain(
     if search.status.phase != "Complete" or best is None:
         fail(f"{dir}: the search is {search.status.phase}; a winner is there once it is Complete")
     path = path_to(list(run_directory.nodes.values()), best.node)
-    stages: list[dict[str, Any]] = []
-    for above, node in zip([None, *path], path, strict=False):
-        entry: dict[str, Any] = {
+    stages: list[dict[str, Any]] = [
+        {
             "parameters": dict(node.spec.parameters),
-            "steps": node.spec.steps,
+            "steps": node.spec.steps if below is None else steps_taken(node, below),
             "carryOptimizer": node.spec.carry_optimizer,
             "carryReference": node.spec.carry_reference,
         }
-        if above is not None and node.spec.start is not None:
-            # A branch from an earlier checkpoint: the stage above ran only so far.
-            stages[-1]["steps"] = node.spec.start.step
-        stages.append(entry)
+        for node, below in zip(path, [*path[1:], None], strict=False)
+    ]
     spec = search.spec
     schedule = spec.strategy.with_(
         name="schedule",

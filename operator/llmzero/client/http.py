@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import ssl
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -16,6 +15,7 @@ from llmzero.client.breaker import Breaker
 from llmzero.client.endpoints import Endpoint
 from llmzero.client.judge import clean, problems, settled
 from llmzero.client.strict_json import BODY_BYTES, loads
+from llmzero.client.tls import tls_context
 from llmzero.rules import propose
 
 BACKOFF = 0.5
@@ -68,15 +68,14 @@ class AgentClient:
         answered = answered.with_(
             # What rules say is known here: nobody needs to be believed.
             answer=propose(request) if by_rules else settled(request, answered.answer),
-            note=self._words(answered.note, 512),
-            provider=self._words(answered.provider, 128),
-            template=self._words(answered.template, 128),
+            note=clean(answered.note, 512),
+            provider=clean(answered.provider, 128),
+            template=clean(answered.template, 128),
         )
         found = [] if by_rules else problems(request, answered.answer)
         if found:
             self._breaker.failure()
-            why = self._words(found[0], 300)
-            raise AgentUnavailable(f"endpoint {self._name}: invalid answer: {why}")
+            raise AgentUnavailable(f"endpoint {self._name}: invalid answer: {clean(found[0], 300)}")
         self._breaker.success()
         return answered
 
@@ -86,10 +85,10 @@ class AgentClient:
         self._same_id(request.request_id, verdict.request_id)
         self._breaker.success()
         return verdict.with_(
-            reason=self._words(verdict.reason, 1024),
-            note=self._words(verdict.note, 512),
-            provider=self._words(verdict.provider, 128),
-            template=self._words(verdict.template, 128),
+            reason=clean(verdict.reason, 1024),
+            note=clean(verdict.note, 512),
+            provider=clean(verdict.provider, 128),
+            template=clean(verdict.template, 128),
         )
 
     async def aclose(self) -> None:
@@ -119,9 +118,10 @@ class AgentClient:
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             field = ".".join(str(part) for part in first["loc"])
-            why = f"the answer has the wrong form at {self._words(field, 100)}"
+            why = f"the answer has the wrong form at {clean(field, 100)}"
         except (ValueError, OSError) as error:
-            why = self._words(str(error), 300)
+            # What is no JSON is quoted as it came.
+            why = clean(self._without_tokens(str(error)), 300)
         self._breaker.failure()
         raise AgentUnavailable(f"endpoint {self._name}: {why}")
 
@@ -193,16 +193,11 @@ class AgentClient:
                 value = value.replace(token, "…")
         return value
 
-    def _words(self, text: str, limit: int) -> str:
-        """Words of the endpoint, fit to be shown."""
-        return clean(self._without_tokens(text), limit)
-
     def _client(self) -> httpx.AsyncClient:
         if self._http is None:
             endpoint = self._endpoint
-            cafile = str(endpoint.ca_file) if endpoint.ca_file else None
             self._http = httpx.AsyncClient(
-                verify=ssl.create_default_context(cafile=cafile),
+                verify=tls_context(endpoint.ca_file),
                 timeout=httpx.Timeout(None, connect=endpoint.connect_seconds),
                 limits=httpx.Limits(max_connections=endpoint.concurrency),
                 follow_redirects=False,

@@ -1,6 +1,5 @@
 """Whether an agent service is there at all: asked once, at the start of a search."""
 
-import ssl
 from threading import Thread
 
 import httpx
@@ -8,6 +7,7 @@ import httpx
 from llmzero.client.endpoints import Endpoint
 from llmzero.client.judge import clean
 from llmzero.client.strict_json import loads
+from llmzero.client.tls import tls_context
 
 READY_SECONDS = 3.0
 READY_BYTES = 64 * 1024
@@ -30,8 +30,7 @@ def trouble(endpoint: Endpoint, seconds: float = READY_SECONDS) -> str:
 
 def _asked(endpoint: Endpoint, seconds: float) -> str:
     try:
-        cafile = str(endpoint.ca_file) if endpoint.ca_file else None
-        context = ssl.create_default_context(cafile=cafile)
+        context = tls_context(endpoint.ca_file)
         with (
             httpx.Client(verify=context, timeout=seconds, follow_redirects=False) as client,
             client.stream(

@@ -45,7 +45,8 @@ class LLMZero(ProposingStrategy):
     """Options ``explore``: share of random transitions among the changed children; ``replicas``:
     share of the budget for repeating leading transitions with other rollouts (in simulation it
     cost more than it gave, so none by default); ``warmStart``: a schedule document or the name of
-    a preset, whose line is tried first, to its end or until a stage of it fails; ``shares``: how screen, tree and finish divide the budget.
+    a preset, whose line is tried first, to its end or until a stage of it fails; ``shares``: how
+    screen, tree and finish divide the budget.
     ``branch: last`` and ``inFlight: false`` switch a part off, for ablations."""
 
     OPTIONS: ClassVar[Options] = {
